@@ -1,0 +1,1 @@
+"""Numba kernels over NumPy arrays: no Python objects, no I/O, no knowledge of models. Import as `weightguard.kernels`."""

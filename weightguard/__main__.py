@@ -1,0 +1,5 @@
+"""`python -m weightguard`."""
+
+from weightguard.cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,78 @@
+"""What each tensor does for a token: its layer, and whether it multiplies, is looked up, or is one of many experts."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import numpy as np
+
+from weightguard.parameters.ties import EMBEDDINGS, HEADS
+from weightguard.roles import TIED, WEIGHT
+from weightguard.tensors import Int64, TensorTable, UInt8
+
+VECTOR, MATRIX, ROUTED, ROUTED_VECTOR, LOOKUP, KERNEL, NOTHING = range(7)
+N_KINDS: Final = 7
+
+# Lists of repeated blocks, by the names that the common libraries give them; the first number in a name is the layer.
+_LAYER = re.compile(
+    r"(?:^|\.)(?:layers?|h|blocks?|transformer_blocks|resblocks|decoder_layers|encoder_layers)\.(\d+)\.(?=[^.]+\.)"
+)
+_EXPERT = re.compile(r"\.experts\.(?:(\d+)\.)?")
+_POSITIONS = ("wpe.weight", "embed_positions.weight", "position_embeddings.weight", "token_type_embeddings.weight")
+
+
+def layers_of(table: TensorTable) -> Int64:
+    """The layer each row stands in, -1 outside: array of int64, shape (n,)."""
+    return np.array([int(m[1]) if (m := _LAYER.search(name)) else -1 for name in table.names], np.int64)
+
+
+def stacks_of(table: TensorTable) -> dict[str, dict[int, set[str]]]:
+    """Each list of blocks, by the name before its number: layer -> the names below it."""
+    stacks: dict[str, dict[int, set[str]]] = {}
+    for name in table.names:
+        if (match := _LAYER.search(name)) is not None:
+            below = stacks.setdefault(name[: match.start(1)], {}).setdefault(int(match[1]), set())
+            below.add(name[match.end() :])
+    return stacks
+
+
+def kinds_of(table: TensorTable, roles: UInt8, layers: Int64) -> UInt8:
+    """What each row does, codes of this module: array of uint8, shape (n,).
+
+    A row of two or more dimensions multiplies, unless it is a bias (of stacked experts) or an embedding; the input embedding
+    multiplies too where it is the output head.
+    """
+    kinds = np.full(len(table), NOTHING, np.uint8)
+    outside = [row for row in np.flatnonzero(layers < 0).tolist() if roles[row] in (WEIGHT, TIED)]
+    has_head = any(table.names[row].endswith(HEADS) and roles[row] == WEIGHT for row in outside)
+    for row, (name, rank, role) in enumerate(zip(table.names, table.ranks.tolist(), roles.tolist(), strict=True)):
+        if role != WEIGHT:
+            continue
+        expert = _EXPERT.search(name) is not None
+        if rank < 2 or name.endswith("bias"):
+            kinds[row] = ROUTED_VECTOR if expert else VECTOR
+        elif layers[row] < 0 and name.endswith(_POSITIONS):
+            kinds[row] = LOOKUP
+        elif layers[row] < 0 and name.endswith(EMBEDDINGS):
+            kinds[row] = LOOKUP if has_head else MATRIX
+        elif expert:
+            kinds[row] = ROUTED
+        else:
+            kinds[row] = MATRIX if rank == 2 else KERNEL
+    return kinds
+
+
+def experts_stored(table: TensorTable, roles: UInt8, layers: Int64) -> dict[int, int]:
+    """How many routed experts each layer stores: by the number in their names, else by the first dimension of their stack."""
+    numbers: dict[int, set[int]] = {}
+    stacked: dict[int, int] = {}
+    for row, name in enumerate(table.names):
+        if roles[row] != WEIGHT or (match := _EXPERT.search(name)) is None:
+            continue
+        layer = int(layers[row])
+        if match[1] is not None:
+            numbers.setdefault(layer, set()).add(int(match[1]))
+        elif len(shape := table.shape(row)) >= 3:
+            stacked[layer] = max(stacked.get(layer, 0), shape[0])
+    return {**stacked, **{layer: max(ns) + 1 for layer, ns in numbers.items()}}

@@ -1,0 +1,157 @@
+"""An architecture from a config and the tensors that it describes, each checked against the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from weightguard.architecture.columns import (
+    KERNEL,
+    MATRIX,
+    N_KINDS,
+    ROUTED,
+    ROUTED_VECTOR,
+    experts_stored,
+    kinds_of,
+    layers_of,
+)
+from weightguard.architecture.config import CONTEXT, HIDDEN, KEY_VALUE_HEADS, LAYERS, Config
+from weightguard.architecture.family import Attention, Family
+from weightguard.kernels.sums import sum_by_group
+from weightguard.parameters.count import Parameters
+from weightguard.parameters.ties import EMBEDDINGS
+from weightguard.roles import WEIGHT
+from weightguard.tensors import Int64, TensorTable
+from weightguard.values import Finding
+
+
+@dataclass(frozen=True, eq=False)
+class Architecture:
+    """A decoder's shape, and its columns, one row a layer and a last row for what stands outside the layers.
+
+    dense, routed: arrays of int64, shape (layers + 1,): parameters that multiply every token, and those of routed experts.
+    experts, used: arrays of int64, shape (layers + 1,): experts stored, and those that a token is sent to (1 and 1 if dense).
+    heads, qk, v: arrays of int64, shape (layers + 1,): query heads and their widths; 0 outside the layers.
+    window: array of int64, shape (layers + 1,): keys that the layer sees, 0 for all.
+    routed_values: array of int64, shape (layers + 1,): `routed` and the experts' biases.
+    extra: number of layers, the last before the outside row, that are multi-token prediction modules.
+    """
+
+    model_type: str
+    layers: int
+    hidden_size: int
+    attention: Attention
+    key_value_heads: int
+    vocab_size: int
+    intermediate_size: int
+    experts_per_token: int
+    context: int
+    tied: bool
+    dense: Int64
+    routed: Int64
+    experts: Int64
+    used: Int64
+    heads: Int64
+    qk: Int64
+    v: Int64
+    window: Int64
+    routed_values: Int64
+    extra: int
+
+
+def describe(
+    table: TensorTable, parameters: Parameters, config: Config, family: Family, tied: bool, path: str
+) -> tuple[Architecture | None, tuple[Finding, ...]]:
+    """The architecture, and how the config contradicts the tensors; None where the config can't be what the tensors are."""
+    layers, hidden, attention = config.number(*LAYERS), config.number(*HIDDEN), family.attention(config)
+    if layers is None or hidden is None or attention is None or layers > len(table):
+        text = "config.json does not give the layers, widths and heads that its model_type needs; the bound is by tensors alone"
+        return None, (Finding("config-incomplete", "medium", text, path),)
+    at = layers_of(table)
+    stored = int(at.max()) + 1 if len(at) else 0
+    extra = stored - layers
+    if extra > (config.number("num_nextn_predict_layers", "num_mtp_layers") or 0):
+        text = f"config.json says {layers} layers, the weights have {stored}: the bound is by tensors alone"
+        return None, (Finding("config-contradicts-weights", "high", text, path),)
+    wrong = _contradictions(table, parameters, config, attention)
+    if wrong:
+        text = f"config.json says {wrong}: the bound is by tensors alone"
+        return None, (Finding("config-contradicts-weights", "high", text, path),)
+
+    rows = max(stored, layers) + 1
+    kinds = kinds_of(table, parameters.roles, at)
+    groups = np.where(at < 0, rows - 1, at) * N_KINDS + kinds
+    sums = np.zeros(rows * N_KINDS, np.int64)
+    if sum_by_group(parameters.logical, groups, sums) >= 0:
+        text = "a layer has more than 2^63 parameters"
+        return None, (Finding("config-contradicts-weights", "high", text, path),)
+    by_kind = sums.reshape(rows, N_KINDS)
+
+    findings: list[Finding] = []
+    routing = family.experts(config)
+    experts, used = np.ones(rows, np.int64), np.ones(rows, np.int64)
+    for layer, n in experts_stored(table, parameters.roles, at).items():
+        claimed, k = routing or (n, n)
+        if claimed != n:
+            text = f"config.json says {claimed} experts, layer {layer} stores {n}: every expert is taken as active"
+            findings.append(Finding("config-contradicts-weights", "high", text, path))
+            k = n
+        experts[layer], used[layer] = n, k
+    window = np.zeros(rows, np.int64)
+    window[:layers] = family.windows(config, layers)
+    inside = np.zeros(rows, np.int64)
+    inside[:-1] = 1
+    return (
+        Architecture(
+            model_type=config.model_type,
+            layers=layers,
+            hidden_size=hidden,
+            attention=attention,
+            key_value_heads=config.number(*KEY_VALUE_HEADS) or attention.heads,
+            vocab_size=config.number("vocab_size") or 0,
+            intermediate_size=config.number("intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size") or 4 * hidden,
+            experts_per_token=int(used.max()) if int(experts.max()) > 1 else 0,
+            context=config.number(*CONTEXT) or 0,
+            tied=tied,
+            dense=by_kind[:, MATRIX] + by_kind[:, KERNEL],
+            routed=by_kind[:, ROUTED].copy(),
+            experts=experts,
+            used=used,
+            heads=inside * attention.heads,
+            qk=inside * attention.qk,
+            v=inside * attention.v,
+            window=window,
+            routed_values=by_kind[:, ROUTED] + by_kind[:, ROUTED_VECTOR],
+            extra=max(0, extra),
+        ),
+        tuple(findings),
+    )
+
+
+def active(architecture: Architecture, total: int) -> int:
+    """Parameters that act on one token, both embeddings included: routed experts count by the share that a token is sent to."""
+    idle = sum(
+        int(values) * int(e - k) // int(e)
+        for values, e, k in zip(architecture.routed_values, architecture.experts, architecture.used, strict=True)
+    )
+    return total - idle
+
+
+def _contradictions(table: TensorTable, parameters: Parameters, config: Config, attention: Attention) -> str:
+    """The first thing that the config says and a stored shape contradicts; packed tensors show no shape."""
+    hidden, vocabulary = config.number(*HIDDEN), config.number("vocab_size")
+    widths = {hidden, config.number("word_embed_proj_dim")}
+    for row, name in enumerate(table.names):
+        if parameters.roles[row] != WEIGHT or parameters.logical[row] not in (0, table.elements[row]):
+            continue
+        shape = table.shape(row)
+        if len(shape) != 2:
+            continue
+        if name.endswith(EMBEDDINGS) and shape[1] not in widths:
+            return f"hidden size {hidden}, {name} is {shape[1]} wide"
+        if name.endswith(EMBEDDINGS) and vocabulary and shape[0] < vocabulary:
+            return f"a vocabulary of {vocabulary}, {name} has {shape[0]} rows"
+        if name.endswith((".q_proj.weight", ".q_b_proj.weight")) and shape[0] != attention.heads * attention.qk:
+            return f"{attention.heads} heads of {attention.qk}, {name} has {shape[0]} rows"
+    return ""

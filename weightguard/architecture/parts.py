@@ -1,0 +1,38 @@
+"""Signs that weights are a part of a model: layers that are not there, a cut layer, an adapter without its base."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+from weightguard.architecture.columns import stacks_of
+from weightguard.architecture.config import LAYERS, Config, repeats
+from weightguard.tensors import TensorTable
+
+_ADAPTER = re.compile(r"(?:^|[._])(?:lora_(?:[AB]|up|down|embedding_[AB])|hada_w[12]_[ab]|lokr_w[12]|ia3_l|oft_[rs]|vera_lambda)")
+_FEWEST_NAMES = 6
+"""Tensors of a block that make it a transformer's or a mixer's layer: a list of small modules may have gaps by design."""
+
+
+def missing_parts(table: TensorTable, config: Config | None) -> list[str]:
+    """One line for each sign; empty for weights that look whole. "Missing layers are seen by numbers that don't start at 0, have
+    gaps, or are fewer than the config says".
+    """
+    found = []
+    adapters = sum(_ADAPTER.search(name) is not None for name in table.names)
+    if adapters * 2 > len(table):
+        found.append("an adapter without its base model")
+    stacks = {p: blocks for p, blocks in stacks_of(table).items() if max(map(len, blocks.values())) >= _FEWEST_NAMES}
+    for prefix, blocks in sorted(stacks.items()):
+        absent = sorted(set(range(max(blocks) + 1)) - set(blocks))
+        if absent:
+            found.append(f"{prefix}* has no number {absent[0]}" + (f" and {len(absent) - 1} more" if len(absent) > 1 else ""))
+        common, times = Counter(map(frozenset, blocks.values())).most_common(1)[0]
+        if times > 1 and blocks[max(blocks)] < common:
+            found.append(f"{prefix}{max(blocks)} is cut: it has {len(blocks[max(blocks)])} of {len(common)} tensors")
+    claimed = config.number(*LAYERS) if config is not None else None
+    if claimed and stacks and config is not None and repeats(config) == 1:
+        most = max(len(blocks) for blocks in stacks.values())
+        if most < claimed:
+            found.append(f"config.json says {claimed} layers, the weights have {most}")
+    return found

@@ -1,0 +1,64 @@
+"""Options that several commands share, and the request that they make."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from weightguard.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from weightguard.scan import Request
+
+
+def add_scan_options(parser: argparse.ArgumentParser) -> None:
+    """Targets and what decides: policy, regimes, declarations, date."""
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help="files and folders; put -- before a list from a hook")
+    parser.add_argument("--hf-cache", action="store_true", help="add the local Hugging Face cache")
+    parser.add_argument("--policy", metavar="FILE", help="policy file; else $WEIGHTGUARD_POLICY, else one found that only tightens")
+    parser.add_argument("--regime", metavar="ID", action="append", help="regime to decide under; repeatable (default: the policy's)")
+    parser.add_argument("--declaration", metavar="FILE", action="append", default=[], help="training declaration; repeatable")
+    parser.add_argument("--strict", action="store_true", help="block on what nobody attested; count every expert as active")
+    parser.add_argument("--as-of", metavar="DATE", type=_date, help="the day whose law holds, YYYY-MM-DD (default: today)")
+
+
+def request(args: argparse.Namespace) -> Request:
+    """The scan that the options ask for. Raises `ConfigurationError`."""
+    from weightguard import policy as policies
+    from weightguard.evidence.attached import read_given
+    from weightguard.rules.regime import SHIPPED
+    from weightguard.scan import Request
+
+    targets = list(args.targets)
+    if args.hf_cache:
+        targets.append(_hf_cache())
+    if not targets:
+        raise ConfigurationError("no target: name a file or folder to scan")
+    policy = policies.resolve(args.policy, os.getcwd(), os.environ)
+    if args.strict:
+        policy = policies.strict(policy)
+    if args.regime:
+        unknown = [f"--regime {id}: no such regime; shipped are: {', '.join(SHIPPED)}" for id in args.regime if id not in SHIPPED]
+        if unknown:
+            raise ConfigurationError(*unknown)
+        policy = replace(policy, regimes=tuple(dict.fromkeys(args.regime)))
+    declarations = [read_given(path) for path in args.declaration]
+    return Request(targets, policy, args.as_of or datetime.date.today(), declarations)
+
+
+def _date(text: str) -> datetime.date:
+    try:
+        return datetime.date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a date; write YYYY-MM-DD") from None
+
+
+def _hf_cache() -> str:
+    home = os.environ.get("HF_HOME", os.path.join(os.path.expanduser("~"), ".cache", "huggingface"))
+    path = os.environ.get("HF_HUB_CACHE", os.path.join(home, "hub"))
+    if not os.path.isdir(path):
+        raise ConfigurationError(f"--hf-cache: {path} is not a folder (set HF_HUB_CACHE or HF_HOME)")
+    return path

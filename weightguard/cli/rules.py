@@ -1,0 +1,111 @@
+"""`weightguard rules`: the regimes shipped, their words, numbers and dated status, and the policy's bounds."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from datetime import date
+
+from weightguard.errors import ConfigurationError
+from weightguard.rules.provenance import Event, bounds, latest, sentences, standing, values
+from weightguard.rules.regime import SHIPPED, Regime, regime, written
+from weightguard.toml_lines import nearest, shown
+
+WIDTH = 80
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `weightguard rules`."""
+    parser.add_argument("action", nargs="?", choices=("list", "show"), default="list", help="list regimes, or show one")
+    parser.add_argument("id", nargs="?", metavar="ID", help='a regime, or "bounds" for the built-in policy\'s numbers')
+    parser.add_argument("--as-of", type=date.fromisoformat, metavar="DATE", help="status on that day (default: today)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print what was asked for to standard output; 0. Raises `ConfigurationError` for an id that isn't shipped."""
+    as_of = args.as_of or date.today()
+    if args.action == "list":
+        if args.id is not None:
+            raise ConfigurationError(f"rules list takes no ID; did you mean: weightguard rules show {args.id}?")
+        lines = _list(as_of)
+    elif args.id is None:
+        raise ConfigurationError(f"rules show needs an ID: one of {', '.join((*SHIPPED, 'bounds'))}")
+    elif args.id == "bounds":
+        lines = _bounds()
+    elif args.id in SHIPPED:
+        lines = _regime(regime(args.id), as_of)
+    else:
+        guess = nearest(args.id, [*SHIPPED, "bounds"])
+        hint = f"did you mean {guess}?" if guess else f"shipped: {', '.join((*SHIPPED, 'bounds'))}"
+        raise ConfigurationError(f"no regime has the id {shown(args.id)}; {hint}")
+    sys.stdout.write("\n".join(lines) + "\n")
+    return 0
+
+
+def _list(as_of: date) -> Iterator[str]:
+    for id in SHIPPED:
+        found = regime(id)
+        yield id
+        yield from _wrapped(found.TITLE, "  ")
+        yield from _status(found, as_of)
+    yield ""
+    yield from _wrapped("weightguard rules show ID prints a regime's text and numbers, show bounds the policy's.", "")
+
+
+def _status(found: Regime, as_of: date) -> Iterator[str]:
+    dated = standing(found.FOLDER)
+    for label, events in (("Legal status", dated.legal), ("Enforcement", dated.enforcement)):
+        event = latest(events, as_of)
+        text = _event(event) if event else f"none on {as_of}; the first entry known is of {events[0].date}"
+        yield from _wrapped(f"{label}: {text}", "  ")
+
+
+def _event(event: Event) -> str:
+    return f"{event.text} ({event.date})"
+
+
+def _regime(found: Regime, as_of: date) -> Iterator[str]:
+    dated, implemented = standing(found.FOLDER), found.implementers()
+    yield found.ID
+    yield from _wrapped(found.TITLE, "")
+    yield ""
+    yield f"Status on {as_of} (last checked {dated.checked_on})"
+    yield from _status(found, as_of)
+    for label, events in (("Legal status by date", dated.legal), ("Enforcement by date", dated.enforcement)):
+        yield from ("", label)
+        for event in events:
+            yield from _wrapped(f"{event.date}: {event.text}", "  ")
+            yield from _wrapped(f"source ({event.confidence}): {event.source}", "    ")
+    yield from ("", "Numbers")
+    for value in values(found.FOLDER).values():
+        number = written(value.value) if value.value >= 1000 else f"{float(value.value):g}"
+        yield from _wrapped(f"{value.id}: {value.comparison} {number} {value.unit}, {value.citation}", "  ")
+        checked = f"in force from {value.in_force_from}, checked {value.checked_on}"
+        yield from _wrapped(f"source ({value.confidence}), {checked}: {value.source}", "    ")
+    yield from ("", "Text")
+    for sentence in sentences(found.FOLDER).values():
+        yield f"  [{sentence.id}] ({sentence.confidence})"
+        yield from _wrapped(sentence.words, "    ")
+        by = implemented.get(sentence.id)
+        yield from _wrapped(f"-> {by}" if by else f"-> not evaluated: {sentence.not_evaluated}", "    ")
+    yield from ("", "Sources")
+    for source in found.SOURCES:
+        yield from _wrapped(source, "  ")
+
+
+def _bounds() -> Iterator[str]:
+    yield from _wrapped("Bounds of the built-in policy. They are judgements, not law; a policy may set others.", "")
+    for bound in bounds().values():
+        number = written(bound.value) if bound.value >= 10**6 else f"{float(bound.value):g}"
+        yield ""
+        yield from _wrapped(f"{bound.symbol} = {number} ({bound.unit})", "")
+        yield from _wrapped(bound.means, "  ")
+        yield from _wrapped(f"source ({bound.confidence}, checked {bound.checked_on}): {bound.source}", "  ")
+
+
+def _wrapped(text: str, indent: str) -> list[str]:
+    """Text in lines of at most `WIDTH` columns, each after the first indented two more."""
+    import textwrap
+
+    return textwrap.wrap(text, WIDTH, initial_indent=indent, subsequent_indent=indent + "  ", break_on_hyphens=False)

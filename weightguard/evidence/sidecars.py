@@ -1,0 +1,106 @@
+"""What the files beside the weights claim about training. Claims of whoever wrote them: they raise, they never clear."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from fractions import Fraction
+from typing import Any
+
+from weightguard.values import Claim, Finding
+
+_LARGEST = Fraction(10) ** 40
+_TOKENS = re.compile(
+    r"(?:train\w*|pre-?train\w*)[^.\n]{0,80}?(\d+(?:\.\d+)?)\s*(T|B|M|trillion|billion|million)\b[ -]?tokens", re.IGNORECASE
+)
+_UNITS = {"t": 12, "trillion": 12, "b": 9, "billion": 9, "m": 6, "million": 6}
+
+
+@dataclass(frozen=True)
+class Sidecars:
+    """Claims found, what they say the model derives from, and what was wrong with the files."""
+
+    claims: tuple[Claim, ...]
+    bases: tuple[str, ...]
+    findings: tuple[Finding, ...]
+
+
+def collect(texts: Mapping[str, bytes], index_metadata: Mapping[str, Any], folder: str) -> Sidecars:
+    """Claims of `trainer_state.json`, the model card and the index's metadata. `texts`: file name -> bytes."""
+    claims: list[Claim] = []
+    findings: list[Finding] = []
+    bases: tuple[str, ...] = ()
+    if "trainer_state.json" in texts:
+        claims += trainer_state(texts["trainer_state.json"], _path(folder, "trainer_state.json"))
+    if "README.md" in texts:
+        path = _path(folder, "README.md")
+        text = texts["README.md"].decode(errors="replace")
+        claims += card_tokens(text, path)
+        bases, problem = card_bases(text)
+        if problem:
+            findings.append(Finding("card-unread", "low", problem, path))
+    claims += _claim("parameters", index_metadata.get("total_parameters"), "index", "metadata.total_parameters")
+    return Sidecars(tuple(claims), bases, tuple(findings))
+
+
+def trainer_state(text: bytes, path: str) -> list[Claim]:
+    """`total_flos` and `num_input_tokens_seen` of transformers' Trainer.
+
+    total_flos is 6 x tokens x parameters without embeddings, of this run alone: no attention, frozen weights counted, halved or
+    less under sharding. num_input_tokens_seen is 0 where it was not tracked.
+    """
+    try:
+        state = json.loads(text, parse_float=Decimal)
+    except (ValueError, RecursionError):
+        return []
+    if not isinstance(state, dict):
+        return []
+    claims = _claim("training operations", state.get("total_flos"), "trainer_state.json", f"{path}: total_flos")
+    tokens = state.get("num_input_tokens_seen")
+    return claims + _claim("training tokens", tokens, "trainer_state.json", f"{path}: num_input_tokens_seen")
+
+
+def card_tokens(text: str, path: str) -> list[Claim]:
+    """"trained on 1.5T tokens" in a model card; the largest number said."""
+    said = [(Fraction(m[1]) * 10 ** _UNITS[m[2].lower()], m[0]) for m in _TOKENS.finditer(text)]
+    if not said:
+        return []
+    tokens, words = max(said)
+    quote = " ".join(words.split())
+    return [Claim("training tokens", tokens, tokens, "model card", f'{path}: "{quote[:100]}"', "claimed")]
+
+
+def card_bases(text: str) -> tuple[tuple[str, ...], str]:
+    """`base_model` of a card's YAML front matter (a name or a list of names); and what is wrong with it, if anything."""
+    match = re.match(r"---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|$)", text, re.DOTALL)
+    if match is None:
+        return (), ""
+    import yaml  # a third of a small scan's time: only where there is a card
+
+    try:
+        front = yaml.load(match[1], Loader=yaml.SafeLoader) if "&" not in match[1] else None  # no aliases: no billion laughs
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return (), "the front matter is not YAML"
+    if not isinstance(front, dict):
+        return (), ""
+    base = front.get("base_model")
+    names = [base] if isinstance(base, str) else base if isinstance(base, list) else []
+    return tuple(n for n in names if isinstance(n, str)), ""
+
+
+def _claim(quantity: str, value: object, source: str, where: str) -> list[Claim]:
+    """One claim of a positive number; nothing of zero, text, true, NaN or a number beyond any sense."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
+        return []
+    try:
+        number = Fraction(value)
+    except (ValueError, OverflowError, InvalidOperation):
+        return []
+    return [Claim(quantity, number, number, source, where, "claimed")] if 0 < number <= _LARGEST else []
+
+
+def _path(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name

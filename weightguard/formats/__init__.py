@@ -1,0 +1,39 @@
+"""The containers that weights travel in, one module each; all are recognised by content, never by name."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from weightguard.errors import Unreadable
+from weightguard.formats import safetensors, signatures
+from weightguard.formats.protocol import HEAD, TAIL, Container, Format
+from weightguard.limits import Limits
+from weightguard.stores import ByteSource
+from weightguard.values import Finding
+
+FORMATS: tuple[Format, ...] = (safetensors,)
+"""In sniffing order. To add a container: one module here, and its line in CONTRIBUTING's page."""
+
+
+def identify(source: ByteSource, limits: Limits) -> Container | None:
+    """The container that the bytes are; None for a file that holds no weights (text, an image, a table ...).
+
+    Raises `Unreadable` for everything else: nothing is skipped.
+    """
+    if source.size == 0:
+        return None
+    head = source.read(0, min(source.size, HEAD))
+    tail = source.read(max(0, source.size - TAIL), min(source.size, TAIL))
+    readers = [f for f in FORMATS if f.sniff(head, tail)]
+    if not readers:
+        signatures.explain(source, head, limits)
+        return None
+    container = readers[0].read(source, limits)
+    if len(readers) > 1:
+        names = " and ".join(f.NAME for f in readers)
+        polyglot = Finding("polyglot", "critical", f"the same bytes are {names}: readers will disagree on them", source.name)
+        container = replace(container, findings=(*container.findings, polyglot))
+    return container
+
+
+__all__ = ["FORMATS", "Container", "Format", "Unreadable", "identify"]

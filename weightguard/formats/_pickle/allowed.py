@@ -1,0 +1,140 @@
+"""Which names a checkpoint may call: a list of what is harmless, since no list of what is dangerous is ever complete.
+
+Only what lies outside of this list is reported, by name. Calling an unknown function, or anything of Python's own
+library, is "critical": that is how a pickle runs code. Making an instance of an unknown third-party class, or merely
+naming something, is "low": it is how whole models and training arguments are saved.
+"""
+
+from __future__ import annotations
+
+import sys
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING  # type: ignore[import-not-found]  # two tables, no code
+
+from weightguard.values import Severity
+
+# Callables that call what they are given: the places of the callees among the arguments, and the place of the tuple
+# that the first of them is called with. An empty tuple: the call opens a whole file that lies in its argument.
+CALLS_ARGUMENTS: dict[str, tuple[tuple[int, ...], int | None]] = {
+    "torch._tensor._rebuild_from_type_v2": ((0, 1), 2),
+    "torch._tensor._rebuild_from_type": ((0, 1), 2),
+    "torch.tensor._rebuild_from_type_v2": ((0, 1), 2),
+    "torch.tensor._rebuild_from_type": ((0, 1), 2),
+    "torch._utils._rebuild_wrapper_subclass": ((0,), None),
+    "copyreg._reconstructor": ((0, 1), None),
+    "copy_reg._reconstructor": ((0, 1), None),
+    "copyreg.__newobj__": ((0,), None),
+    "copy_reg.__newobj__": ((0,), None),
+    "collections.defaultdict": ((0,), None),
+    "numpy.core.multiarray._reconstruct": ((0,), None),
+    "numpy._core.multiarray._reconstruct": ((0,), None),
+    "torch.storage._load_from_bytes": ((), None),
+}
+
+_NUMPY = (
+    "numpy.{core}.multiarray._reconstruct numpy.{core}.multiarray.scalar numpy.{core}.numeric._frombuffer "
+    "numpy.{core}.multiarray._frombuffer"
+)
+_NAMES = """
+builtins.bool builtins.bytearray builtins.bytes builtins.complex builtins.dict builtins.float builtins.frozenset
+builtins.int builtins.list builtins.object builtins.range builtins.set builtins.slice builtins.str builtins.tuple
+builtins.Ellipsis builtins.NotImplemented
+collections.Counter collections.OrderedDict collections.defaultdict collections.deque
+copyreg._reconstructor copyreg.__newobj__ _codecs.encode re._compile
+argparse.Namespace types.SimpleNamespace
+datetime.date datetime.datetime datetime.time datetime.timedelta datetime.timezone
+decimal.Decimal fractions.Fraction uuid.UUID
+numpy.ndarray numpy.dtype numpy.random._pickle.__randomstate_ctor numpy.random._pickle.__generator_ctor
+numpy.random._pickle.__bit_generator_ctor numpy.random._mt19937.MT19937 numpy.random._pcg64.PCG64
+torch.Size torch.device torch.Tensor torch.nn.parameter.Parameter torch.nn.parameter.Buffer torch.nn.Parameter
+torch.serialization._get_layout torch.storage._load_from_bytes torch.storage.TypedStorage
+torch.storage.UntypedStorage torch.storage._TypedStorage torch.storage._UntypedStorage
+torch._tensor._rebuild_from_type torch._tensor._rebuild_from_type_v2 torch.tensor._rebuild_from_type
+torch.tensor._rebuild_from_type_v2
+torch._utils._rebuild_tensor torch._utils._rebuild_tensor_v2 torch._utils._rebuild_tensor_v3
+torch._utils._rebuild_parameter torch._utils._rebuild_parameter_with_state torch._utils._rebuild_qtensor
+torch._utils._rebuild_sparse_tensor torch._utils._rebuild_sparse_csr_tensor torch._utils._rebuild_nested_tensor
+torch._utils._rebuild_meta_tensor_no_storage torch._utils._rebuild_wrapper_subclass
+torch._utils._rebuild_device_tensor_from_numpy torch._utils._rebuild_device_tensor_from_cpu_tensor
+torch._utils._rebuild_xla_tensor
+torch.jit._pickle.build_intlist torch.jit._pickle.build_tensorlist torch.jit._pickle.build_doublelist
+torch.jit._pickle.build_boollist torch.jit._pickle.build_tensor_from_id torch.jit._pickle.restore_type_tag
+"""
+_PATHS = "PosixPath WindowsPath PurePosixPath PureWindowsPath PurePath Path"
+
+ALLOWED: frozenset[str] = frozenset(
+    _NAMES.split()
+    + [name for core in ("core", "_core") for name in _NUMPY.format(core=core).split()]
+    + [f"{module}.{name}" for module in ("pathlib", "pathlib._local") for name in _PATHS.split()]
+)
+
+# torch's constants: dtypes, layouts, quantisation and memory formats. They are values, and calling one fails.
+_TORCH_VALUES: frozenset[str] = frozenset(
+    """
+    float double half bfloat16 float16 float32 float64 complex32 complex64 complex128 chalf cfloat cdouble
+    uint8 uint16 uint32 uint64 int8 int16 int32 int64 short int long bool quint8 qint8 qint32 quint4x2 quint2x4
+    float8_e4m3fn float8_e5m2 float8_e4m3fnuz float8_e5m2fnuz float8_e8m0fnu float4_e2m1fn_x2
+    bits1x8 bits2x4 bits4x2 bits8 bits16 uint1 uint2 uint3 uint4 uint5 uint6 uint7 int1 int2 int3 int4 int5 int6 int7
+    strided sparse_coo sparse_csr sparse_csc sparse_bsr sparse_bsc
+    per_tensor_affine per_tensor_symmetric per_channel_affine per_channel_symmetric per_channel_affine_float_qparams
+    contiguous_format channels_last channels_last_3d preserve_format
+    """.split()
+)
+
+# Packages whose classes (never functions) are part of saved models: instances that only take their state.
+_CLASS_MODULES = ("torch.nn.modules.", "torch.optim.", "__torch__.")
+_PYTHON_2_MODULES: frozenset[str] = frozenset(IMPORT_MAPPING) | {"__builtin__", "copy_reg", "exceptions", "popen2"}
+
+
+def modern(module: str, name: str) -> tuple[str, str]:
+    """The Python 3 name of a Python 2 name, as an unpickler maps it (CPython, `_compat_pickle`)."""
+    if (module, name) in NAME_MAPPING:
+        found: tuple[str, str] = NAME_MAPPING[module, name]
+        return found
+    return IMPORT_MAPPING.get(module, module), name
+
+
+def is_allowed(module: str, name: str) -> bool:
+    """Whether calling this name does nothing but make a plain value, a tensor or an instance that takes its state."""
+    module, name = modern(module, name)
+    if f"{module}.{name}" in ALLOWED:
+        return True
+    if "." in name:  # a nested name reaches into whatever the first part is
+        return False
+    if module == "torch" or module == "torch.cuda" or module.startswith("torch.cuda.sparse"):
+        return name in _TORCH_VALUES or (looks_like_class(name) and name.endswith(("Storage", "Tensor")))
+    if module in ("torch.sparse", "torch.cuda.sparse"):
+        return looks_like_class(name) and name.endswith("Tensor")
+    if module in ("numpy", "numpy.dtypes"):
+        return _is_numpy_scalar(name) or name.endswith("DType")
+    if module == "__torch__" or module.startswith(_CLASS_MODULES):
+        return looks_like_class(name)
+    return False
+
+
+def judge(module: str, name: str, called: bool, opaque: bool) -> Severity | None:
+    """How serious it is that a pickle names this; None if not at all.
+
+    called: it is called, instantiated, given a state or altered. opaque: what its call returns is called in turn, or
+    it is an extension code, so that nothing says what runs.
+    """
+    if opaque:
+        return "critical"
+    if is_allowed(module, name):
+        return None
+    if not called:
+        return None if (module, name) == ("typing", "Any") else "low"
+    root = module.split(".", 1)[0]
+    if root in sys.stdlib_module_names or root in _PYTHON_2_MODULES or module in _PYTHON_2_MODULES:
+        return "critical"
+    return "low" if looks_like_class(name.rsplit(".", 1)[-1]) else "critical"
+
+
+def looks_like_class(name: str) -> bool:
+    """Classes are Capitalised, functions aren't (PEP 8); a leading underscore says nothing."""
+    bare = name.lstrip("_")
+    return bare[:1].isupper()
+
+
+def _is_numpy_scalar(name: str) -> bool:
+    bare = name.rstrip("_0123456789")
+    return bare in ("float", "int", "uint", "complex", "bool", "str", "bytes", "object", "void", "datetime", "timedelta")

@@ -1,0 +1,72 @@
+"""What a pickle's names mean for whoever would load it, as findings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from weightguard.errors import Unreadable
+from weightguard.formats._pickle.allowed import judge
+from weightguard.formats._pickle.machine import EXTENSION, RESULT_CALLED, Globals, run
+from weightguard.limits import Limits
+from weightguard.values import SEVERITIES, Finding, Severity
+
+_REPORTED = 200  # names reported one by one
+_CONSTANTS = 200  # constants that are tried as pickles, each up to 1 MB and 100,000 opcodes
+_CONSTANT_BYTES = 1 << 20
+_CONSTANT_OPCODES = 100_000
+
+
+def printable(path: str) -> str:
+    """A name with everything that isn't printable ASCII escaped, cut to 200 characters."""
+    return path[:200].encode("unicode_escape").decode("ascii")
+
+
+def severity(called: int, module: str, name: str) -> Severity | None:
+    """`allowed.judge` for the uses that a `Global` records."""
+    return judge(module, name, called != 0, bool(called & (EXTENSION | RESULT_CALLED)))
+
+
+def dangerous(seen: Globals) -> list[str]:
+    """Names whose use is critical, ready to print."""
+    return [printable(g.path) for g in seen.values() if severity(g.uses, g.module, g.name) == "critical"]
+
+
+def name_findings(seen: Globals, path: str, within: str = "") -> list[Finding]:
+    """One finding a name outside of the allow-list, the worst first."""
+    judged = [(severity(g.uses, g.module, g.name), g) for g in seen.values()]
+    found = []
+    for level, g in judged:
+        if level == "critical":
+            message = f"loading this file calls {printable(g.path)}{within}"
+            found.append(Finding("pickle-call", level, message, path))
+        elif level is not None:
+            verb = "makes an instance of" if g.uses else "names"
+            found.append(Finding("pickle-global", level, f"loading this file {verb} {printable(g.path)}{within}", path))
+    found.sort(key=lambda f: -SEVERITIES.index(f.severity))
+    if len(found) > _REPORTED:
+        more = len(found) - _REPORTED
+        found[_REPORTED:] = [Finding("pickle-global", found[_REPORTED].severity, f"and {more} more names", path)]
+    return found
+
+
+def constant_findings(constants: Iterable[bytes | str], path: str, limits: Limits) -> list[Finding]:
+    """Findings for constants that are pickles themselves and call what is dangerous."""
+    small = replace(limits, pickle_opcodes=_CONSTANT_OPCODES)
+    seen = Globals()
+    tried = 0
+    for constant in constants:
+        if tried == _CONSTANTS:
+            break
+        if len(constant) > _CONSTANT_BYTES:
+            continue
+        data = constant if isinstance(constant, bytes) else constant.encode("utf-8", "surrogatepass")
+        if not (data[:1] == b"\x80" or (data[:1] in (b"c", b"(", b"]", b"}", b"i", b"\x8c") and b"." in data)):
+            continue
+        tried += 1
+        try:
+            run(data, 0, small, seen)
+        except Unreadable:
+            pass  # most constants are no pickles; one that fails late has still named what it calls
+    found = name_findings(seen, path, " from a pickle inside of it")
+    return [f for f in found if f.severity == "critical"]

@@ -1,0 +1,425 @@
+"""An abstract machine for pickle, protocols 0 to 5. It builds no object of the file's classes and calls nothing.
+
+A pickle is a program for a stack machine (CPython, `pickletools`). This machine runs that program over abstract
+values: numbers, texts, bytes, tuples and lists stand for themselves, everything that a real unpickler would import
+or call becomes a `Global`, a `Persistent` or an `Object` that keeps its arguments. So a payload is seen, by name,
+and never run.
+
+One function holds the whole loop and compares opcodes with literals: a checkpoint of 291 tensors is 10,000 opcodes,
+and each name looked up or object made per opcode would be a tenth of the time.
+"""
+
+from __future__ import annotations
+
+from itertools import repeat
+from struct import Struct, error as StructError
+from typing import NamedTuple
+
+from weightguard.errors import Unreadable
+from weightguard.formats._pickle.allowed import CALLS_ARGUMENTS
+from weightguard.formats._pickle.opcodes import CONSTANTS, HIGHEST_PROTOCOL, counted, decimal, text_line
+from weightguard.formats._pickle.storages import Slice
+from weightguard.limits import Limits
+
+REFERENCED, CALLED, BUILT, MUTATED, EXTENSION, RESULT_CALLED = 0, 1, 2, 4, 8, 16
+
+_U16 = Struct("<H").unpack_from
+_U32 = Struct("<I").unpack_from
+_I32 = Struct("<i").unpack_from
+_U64 = Struct("<Q").unpack_from
+_F64 = Struct(">d").unpack_from
+_CHUNK = 1 << 16  # opcodes between two looks at the limits
+_MARKS = 100_000  # marks open at once
+_MEMO_INDEX = 1 << 32  # a larger index than LONG_BINPUT can write would only serve to make hashes collide
+
+Value = object  # int, float, str, bytes, bool, None, tuple, list, Dict, Set, Global, Persistent or Object
+
+
+class Dict(list[Value]):
+    """A dictionary as the flat list key, value, key, value ...: nothing is hashed, so no key can be made to collide."""
+
+
+class Set(list[Value]):
+    """A set or frozenset, as the list of its members in the order written."""
+
+
+class Global:
+    """Something the pickle names: `module`, `name`, and `uses`, a sum of CALLED, BUILT, MUTATED, EXTENSION, RESULT_CALLED."""
+
+    __slots__ = ("module", "name", "path", "through", "uses")
+
+    def __init__(self, module: str, name: str) -> None:
+        self.module = module
+        self.name = name
+        self.path = f"{module}.{name}"
+        self.through = CALLS_ARGUMENTS.get(self.path)  # arguments that this callable calls in its turn
+        self.uses = REFERENCED
+
+
+class Persistent:
+    """A persistent id: a reference to something outside of the pickle. `slice` is set once that has been looked up."""
+
+    __slots__ = ("id", "slice")
+
+    def __init__(self, id: Value) -> None:
+        self.id = id
+        self.slice: Slice | None = None
+
+
+class Object:
+    """The result of a call or instantiation that was not made.
+
+    callee: the `Global` that would be called, or whose result would be. args: what with. state: the argument of BUILD, if any (a list of them if several).
+    items: keys and values set on it, elements: values appended to it, both None until used.
+    """
+
+    __slots__ = ("args", "callee", "elements", "items", "state")
+
+    def __init__(self, callee: Global, args: tuple[Value, ...]) -> None:
+        self.callee = callee
+        self.args = args
+        self.state: Value = None
+        self.items: Dict | None = None
+        self.elements: list[Value] | None = None
+
+
+class Globals(dict[tuple[str, str], Global]):
+    """What one file's pickles name, by (module, name). It outlives a pickle that turns out malformed.
+
+    deferred: calls whose arguments hold a file of their own. persistent: the persistent ids met.
+    blobs: bytes in bytes constants, whether or not the pickle keeps them.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.deferred: list[Object] = []
+        self.persistent: list[Persistent] = []
+        self.blobs = 0
+
+    def named(self, module: str, name: str) -> Global:
+        found = self.get((module, name))
+        if found is None:
+            found = self[module, name] = Global(module, name)
+        return found
+
+
+class Pickle(NamedTuple):
+    """The abstract value at STOP and the offset after it."""
+
+    value: Value
+    end: int
+
+
+def run(data: bytes, start: int, limits: Limits, seen: Globals) -> Pickle:
+    """Runs the pickle at `start`, recording in `seen` what it names.
+
+    Raises `Unreadable` ("truncated", "malformed", "unsupported", "limit").
+    """
+    try:
+        return _run(data, start, limits, seen)
+    except KeyError as error:
+        raise Unreadable("malformed", "pickle: reads a memo entry that isn't there") from error
+    except StructError as error:
+        raise Unreadable("truncated", "pickle: ends within an argument") from error
+    except (UnicodeError, OverflowError) as error:
+        raise Unreadable("malformed", "pickle: a text that isn't in its encoding") from error
+    except MemoryError as error:
+        raise Unreadable("limit", "pickle: needs more memory than there is") from error
+
+
+def _run(data: bytes, at: int, limits: Limits, seen: Globals) -> Pickle:
+    size = len(data)
+    memo: dict[int, Value] = {}
+    marks: list[list[Value]] = []
+    stack: list[Value] = []
+    value: Value
+    left = limits.pickle_opcodes
+    try:
+        while left > 0:
+            for _ in repeat(None, min(left, _CHUNK)):
+                op = data[at]
+                at += 1
+                # By frequency in checkpoints: puts, gets, small integers, texts, tuples, calls.
+                if op == 0x72:  # LONG_BINPUT
+                    memo[_U32(data, at)[0]] = stack[-1]
+                    at += 4
+                elif op == 0x71:  # BINPUT
+                    memo[data[at]] = stack[-1]
+                    at += 1
+                elif op == 0x68:  # BINGET
+                    stack.append(memo[data[at]])
+                    at += 1
+                elif op == 0x4B:  # BININT1
+                    stack.append(data[at])
+                    at += 1
+                elif op == 0x4D:  # BININT2
+                    stack.append(data[at] | data[at + 1] << 8)
+                    at += 2
+                elif op == 0x58:  # BINUNICODE
+                    end = at + 4 + _U32(data, at)[0]
+                    if end > size:
+                        raise Unreadable("truncated", f"pickle: a text at byte {at} is longer than what remains")
+                    raw = data[at + 4 : end]
+                    stack.append(raw.decode() if raw.isascii() else raw.decode("utf-8", "surrogatepass"))
+                    at = end
+                elif op == 0x28:  # MARK
+                    marks.append(stack)
+                    stack = []
+                elif op == 0x74:  # TUPLE
+                    value = tuple(stack)
+                    stack = marks.pop()
+                    stack.append(value)
+                elif op == 0x52:  # REDUCE
+                    args = stack.pop()
+                    stack[-1] = _call(stack[-1], args, seen)
+                elif op == 0x86:  # TUPLE2
+                    value = stack.pop()
+                    stack[-1] = (stack[-1], value)
+                elif op == 0x51:  # BINPERSID
+                    stack[-1] = reference = Persistent(stack[-1])
+                    seen.persistent.append(reference)
+                elif op == 0x29:  # EMPTY_TUPLE
+                    stack.append(())
+                elif op == 0x89:  # NEWFALSE
+                    stack.append(False)
+                elif op == 0x94:  # MEMOIZE
+                    memo[len(memo)] = stack[-1]
+                elif op == 0x8C:  # SHORT_BINUNICODE
+                    end = at + 1 + data[at]
+                    if end > size:
+                        raise Unreadable("truncated", f"pickle: a text at byte {at} is longer than what remains")
+                    stack.append(data[at + 1 : end].decode("utf-8", "surrogatepass"))
+                    at = end
+                elif op == 0x4A:  # BININT
+                    stack.append(_I32(data, at)[0])
+                    at += 4
+                elif op == 0x6A:  # LONG_BINGET
+                    stack.append(memo[_U32(data, at)[0]])
+                    at += 4
+                elif op == 0x85:  # TUPLE1
+                    stack[-1] = (stack[-1],)
+                elif op == 0x87:  # TUPLE3
+                    third = stack.pop()
+                    value = stack.pop()
+                    stack[-1] = (stack[-1], value, third)
+                elif op == 0x88:  # NEWTRUE
+                    stack.append(True)
+                elif op == 0x4E:  # NONE
+                    stack.append(None)
+                elif op == 0x47:  # BINFLOAT
+                    stack.append(_F64(data, at)[0])
+                    at += 8
+                elif op == 0x75:  # SETITEMS
+                    items = stack
+                    stack = marks.pop()
+                    _set_items(stack[-1], items)
+                elif op == 0x73:  # SETITEM
+                    value = stack.pop()
+                    key = stack.pop()
+                    _set_items(stack[-1], [key, value])
+                elif op == 0x7D:  # EMPTY_DICT
+                    stack.append(Dict())
+                elif op == 0x5D:  # EMPTY_LIST
+                    stack.append([])
+                elif op == 0x65:  # APPENDS
+                    items = stack
+                    stack = marks.pop()
+                    _append(stack[-1], items, list)
+                elif op == 0x61:  # APPEND
+                    value = stack.pop()
+                    _append(stack[-1], [value], list)
+                elif op == 0x63:  # GLOBAL
+                    module, at = text_line(data, at)
+                    name, at = text_line(data, at)
+                    stack.append(seen.named(module.decode(), name.decode()))
+                elif op == 0x93:  # STACK_GLOBAL
+                    value = stack.pop()
+                    key = stack.pop()
+                    if type(value) is not str or type(key) is not str:
+                        raise Unreadable("malformed", "pickle: STACK_GLOBAL needs two texts")
+                    stack.append(seen.named(key, value))
+                elif op == 0x62:  # BUILD
+                    value = stack.pop()
+                    _build(stack[-1], value)
+                elif op == 0x81:  # NEWOBJ
+                    args = stack.pop()
+                    stack[-1] = _call(stack[-1], args, seen)
+                elif op in CONSTANTS:
+                    value, at = CONSTANTS[op](data, at)
+                    if type(value) is bytes:
+                        seen.blobs += len(value)
+                    stack.append(value)
+                elif op == 0x2E:  # STOP
+                    return Pickle(stack.pop(), at)
+                elif op == 0x80:  # PROTO
+                    if data[at] > HIGHEST_PROTOCOL:
+                        raise Unreadable("unsupported", f"pickle: protocol {data[at]}")
+                    at += 1
+                elif op == 0x95:  # FRAME
+                    if _U64(data, at)[0] > size - at - 8:
+                        raise Unreadable("truncated", f"pickle: a frame at byte {at} is longer than what remains")
+                    at += 8
+                elif op == 0x30:  # POP: with nothing above the last mark it takes the mark away
+                    if stack:
+                        stack.pop()
+                    else:
+                        stack = marks.pop()
+                elif op == 0x31:  # POP_MARK
+                    stack = marks.pop()
+                elif op == 0x32:  # DUP
+                    stack.append(stack[-1])
+                elif op == 0x6C:  # LIST
+                    value = stack
+                    stack = marks.pop()
+                    stack.append(value)
+                elif op == 0x64:  # DICT
+                    items = stack
+                    stack = marks.pop()
+                    stack.append(Dict())
+                    _set_items(stack[-1], items)
+                elif op == 0x8F:  # EMPTY_SET
+                    stack.append(Set())
+                elif op == 0x90:  # ADDITEMS
+                    items = stack
+                    stack = marks.pop()
+                    _append(stack[-1], items, Set)
+                elif op == 0x91:  # FROZENSET
+                    value = Set(stack)
+                    stack = marks.pop()
+                    stack.append(value)
+                elif op == 0x92:  # NEWOBJ_EX
+                    keywords = stack.pop()
+                    args = stack.pop()
+                    stack[-1] = made = _call(stack[-1], args, seen)
+                    if keywords:
+                        made.args = (*made.args, keywords)
+                elif op == 0x69:  # INST
+                    module, at = text_line(data, at)
+                    name, at = text_line(data, at)
+                    args = tuple(stack)
+                    stack = marks.pop()
+                    stack.append(_call(seen.named(module.decode(), name.decode()), args, seen))
+                elif op == 0x6F:  # OBJ
+                    items = stack
+                    stack = marks.pop()
+                    stack.append(_call(items[0], tuple(items[1:]), seen))
+                elif op == 0x70 or op == 0x67:  # PUT, GET
+                    line, at = text_line(data, at)
+                    index = decimal(line)
+                    if not 0 <= index < _MEMO_INDEX:
+                        raise Unreadable("malformed", "pickle: a memo index out of range")
+                    if op == 0x70:
+                        memo[index] = stack[-1]
+                    else:
+                        stack.append(memo[index])
+                elif op == 0x50:  # PERSID
+                    line, at = text_line(data, at)
+                    reference = Persistent(line.decode("ascii"))
+                    seen.persistent.append(reference)
+                    stack.append(reference)
+                elif op == 0x82 or op == 0x83 or op == 0x84:  # EXT1, EXT2, EXT4
+                    line, at = counted(data, at, 1 << op - 0x82)
+                    extension = seen.named("copyreg extension", str(int.from_bytes(line, "little", signed=op == 0x84)))
+                    extension.uses |= EXTENSION
+                    stack.append(extension)
+                elif op == 0x97 or op == 0x98:  # NEXT_BUFFER, READONLY_BUFFER
+                    raise Unreadable("unsupported", "pickle: its buffers lie outside of it")
+                else:
+                    raise Unreadable("malformed", f"pickle: byte {op:#04x} at {at - 1} is no opcode")
+            left -= _CHUNK
+            if len(memo) > limits.pickle_memo or len(marks) > _MARKS:
+                raise Unreadable("limit", "pickle: a memo or a nesting larger than weightguard reads")
+    except IndexError as error:  # past the end of the bytes, or below the bottom of the stack or the marks
+        if at >= size - 1:
+            raise Unreadable("truncated", "pickle: ends before its STOP") from error
+        raise Unreadable("malformed", f"pickle: nothing on the stack for the opcode before byte {at}") from error
+    raise Unreadable("limit", f"pickle: more than {limits.pickle_opcodes} opcodes")
+
+
+def _call(callee: Value, args: Value, seen: Globals) -> Object:
+    """The object that stands for callee(*args), with the use recorded."""
+    if type(args) is not tuple:
+        args = (args,)  # a real unpickler would refuse; what lies in it must be found all the same
+        if type(callee) is Global and callee.through is not None:
+            callee.uses |= RESULT_CALLED
+    if type(callee) is Persistent and type(callee.id) is tuple and len(callee.id) > 1 and callee.id[0] == "module":
+        callee = callee.id[1]  # torch's legacy form wraps a module's class in a persistent id
+    if type(callee) is not Global:
+        return Object(_use_result(callee), (callee, *args))
+    callee.uses |= CALLED
+    made = Object(callee, args)
+    if callee.through is not None:
+        _call_through(callee, args, made, seen)
+    return made
+
+
+def _call_through(callee: Global, args: tuple[Value, ...], made: Object, seen: Globals) -> None:
+    """Records as called what `callee` would call: the arguments at `callee.through`, with those at its second half."""
+    while True:
+        places, nested = callee.through or ((), None)
+        if not places:
+            seen.deferred.append(made)
+        for place in places:
+            if place < len(args):
+                inner = args[place]
+                if type(inner) is Global:
+                    inner.uses |= CALLED
+                elif inner is not None:
+                    _use_result(inner)
+        if nested is None or nested >= len(args):
+            return
+        inner, inner_args = args[places[0]], args[nested]
+        if type(inner) is not Global or inner.through is None:
+            return
+        if type(inner_args) is not tuple:
+            inner.uses |= RESULT_CALLED
+            return
+        callee, args = inner, inner_args
+
+
+def _use_result(callee: Value) -> Global:
+    """The result of a call is called: nothing says what it is, so the name that began it answers for it."""
+    if type(callee) is Object:
+        callee = callee.callee
+    if type(callee) is not Global:
+        raise Unreadable("malformed", f"pickle: calls a {type(callee).__name__.lower()}")
+    callee.uses |= RESULT_CALLED
+    return callee
+
+
+def _set_items(target: Value, items: list[Value]) -> None:
+    if len(items) % 2:
+        raise Unreadable("malformed", "pickle: a key without a value")
+    if type(target) is Dict:
+        target.extend(items)
+    elif type(target) is Object:
+        if target.items is None:
+            target.items = Dict()
+        target.items.extend(items)
+    elif type(target) is Global:  # os.environ[...] = ...
+        target.uses |= MUTATED
+    else:
+        raise Unreadable("malformed", "pickle: sets items of what has none")
+
+
+def _append(target: Value, items: list[Value], kind: type[list[Value]]) -> None:
+    if type(target) is kind:
+        target.extend(items)
+    elif type(target) is Object:
+        if target.elements is None:
+            target.elements = []
+        target.elements.extend(items)
+    elif type(target) is Global:  # sys.path.append(...)
+        target.uses |= MUTATED
+    else:
+        raise Unreadable("malformed", "pickle: appends to what can't grow")
+
+
+def _build(target: Value, state: Value) -> None:
+    if type(target) is Object:
+        target.callee.uses |= BUILT
+        target.state = state if target.state is None else [target.state, state]
+    elif type(target) is Global:  # the state would be set on the class itself
+        target.uses |= MUTATED
+    else:
+        raise Unreadable("malformed", "pickle: gives a state to what has none")

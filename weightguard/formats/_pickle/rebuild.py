@@ -1,0 +1,488 @@
+"""From an abstract pickle value to rows of a tensor table, by the rules of torch's own rebuild functions.
+
+Sources: PyTorch `torch/_utils.py`, `torch/_tensor.py` and `torch/serialization.py`: the functions named in
+`_HANDLERS` and the order of their arguments. NumPy's rules are in `arrays`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+
+from weightguard.errors import Unreadable
+from weightguard.formats._pickle import arrays
+from weightguard.formats._pickle.layout import MOST, Extent, extent
+from weightguard.formats._pickle.machine import Dict, Global, Object, Persistent, Set, Value
+from weightguard.formats._pickle.storages import PAIRED, TORCH_DTYPES, Dtype, Slice, Storages
+from weightguard.formats.protocol import Scalar
+from weightguard.limits import Limits
+from weightguard.tensors import TensorTable
+
+_SCALARS = 10_000  # plain values kept
+_SCALAR_TEXT = 1024  # characters of one
+_LISTED = 64  # longer lists are data (histories, vocabularies), not settings
+_PART = 1024  # characters of one key within a path
+_PATH = 16_384  # characters of a path to a container
+_NAMES = 1 << 28  # characters of all names
+_REVISITS = 1_000_000  # containers met again by another path
+
+Child = tuple[str | None, Value]  # None: the child has its parent's name
+Handler = Callable[["Collector", str, Object], "list[Child] | None"]
+
+
+_PLAIN = frozenset((int, float, str, bytes, bool, type(None), Global))
+
+
+class _Inner(list[Child]):
+    """Children that must hold at least one tensor: the parts of a tensor subclass that has no storage of its own."""
+
+
+class Collector:
+    """Walks abstract values and collects rows.
+
+    storages: what the tensors lie in. scalars: plain values by dotted path. repeated, meta: whether a view that
+    shows elements twice, or a tensor without data, was met. numbers: floats in long lists. blobs: bytes of constants
+    that became arrays.
+    """
+
+    def __init__(self, storages: Storages, limits: Limits) -> None:
+        self.storages = storages
+        self.scalars: dict[str, Scalar] = {}
+        self.repeated = False
+        self.meta = False
+        self.numbers = 0
+        self.blobs: dict[int, int] = {}
+        self.texts: list[bytes | str] = []  # constants that may be pickles themselves
+        self._limits = limits
+        self._names: list[str] = []
+        self._dtypes: list[int] = []
+        self._dims: list[int] = []
+        self._ranks: list[int] = []
+        self._elements: list[int] = []
+        self._storages: list[int] = []
+        self._begins: list[int] = []
+        self.kept: list[Object] = []  # objects made here: the walk knows containers by identity, so none may go
+        self._characters = 0
+        self._revisits = 0
+        self.buffers: dict[int, int] = {}  # storages of constants that became arrays
+
+    def table(self) -> TensorTable:
+        """The rows so far."""
+        starts = np.zeros(len(self._names) + 1, np.int64)
+        np.cumsum(self._ranks, out=starts[1:])
+        return TensorTable(
+            names=self._names,
+            dtypes=np.array(self._dtypes, np.uint8),
+            dims=np.array(self._dims, np.int64),
+            starts=starts,
+            elements=np.array(self._elements, np.int64),
+            storages=np.array(self._storages, np.int64),
+            begins=np.array(self._begins, np.int64),
+            files=np.zeros(len(self._names), np.int64),
+        )
+
+    # -- the walk
+
+    def walk(self, root: Value, prefix: str = "") -> None:
+        """Rows and scalars of everything below `root`, in the file's order, without recursion.
+
+        A container met again by another path is walked again, since its tensors have two names, unless it holds
+        none; one that contains itself is cut. Raises `Unreadable`.
+        """
+        seen: set[int] = set()
+        barren: set[int] = set()
+        active: set[int] = set()
+        # One frame a container: its children still to come, its path, its identity, rows before it, quiet, must hold.
+        frames: list[tuple[Iterator[Child], str, int, int, bool, bool]] = []
+        frames.append((iter([(None, root)]), prefix, 0, 0, False, False))
+        while frames:
+            children, path, identity, before, quiet, must = frames[-1]
+            for part, value in children:
+                kind = type(value)
+                if kind in _PLAIN:
+                    if not quiet:
+                        self._scalar(path, part, value)
+                    continue
+                mark = id(value)
+                if mark in active or mark in barren:
+                    continue
+                name = path if part is None else f"{path}.{part}" if path else part
+                rows = len(self._names)
+                if kind is Object:
+                    below = _HANDLERS.get(value.callee.path, _opaque)(self, name, value)  # type: ignore[attr-defined,arg-type]
+                elif kind is Dict:
+                    below = _pairs(value)  # type: ignore[arg-type]
+                elif kind is Persistent:
+                    below = _storage(self, name, value)  # type: ignore[arg-type]
+                else:
+                    below = self.members(value)  # type: ignore[arg-type]
+                if not below:
+                    continue
+                if mark in seen:
+                    self._revisits += len(below)
+                    if self._revisits > _REVISITS:
+                        raise Unreadable("limit", "a pickle that shares its containers too often")
+                seen.add(mark)
+                if len(frames) > self._limits.pickle_depth or len(name) > _PATH:
+                    raise Unreadable("limit", f"containers nested deeper than {self._limits.pickle_depth}")
+                active.add(mark)
+                inner = type(below) is _Inner
+                hush = quiet or part == "_metadata" or (kind is list and len(below) > _LISTED)
+                frames.append((iter(below), name, mark, rows, hush, inner))
+                break
+            else:
+                frames.pop()
+                active.discard(identity)
+                if len(self._names) == before:
+                    barren.add(identity)
+                    if must:
+                        raise Unreadable("unsupported", f"{path[:80]!r}: a tensor subclass with no tensor inside")
+
+    def members(self, values: list[Value] | tuple[Value, ...]) -> list[Child]:
+        if len(values) > _LISTED:
+            self.numbers += sum(type(v) is float for v in values)
+        return [(str(i), v) for i, v in enumerate(values)]
+
+    def _scalar(self, path: str, part: str | None, value: Value) -> None:
+        kind = type(value)
+        if kind is bytes or (kind is str and len(value) > 6 and value[-1] == "."):  # type: ignore[arg-type,index]
+            self.texts.append(value)  # type: ignore[arg-type]
+        if kind is bytes or kind is Global or len(self.scalars) >= _SCALARS:
+            return
+        if kind is str and len(value) > _SCALAR_TEXT:  # type: ignore[arg-type]
+            return
+        if kind is int and value.bit_length() > 1024:  # type: ignore[attr-defined]
+            return
+        name = path if part is None else f"{path}.{part}" if path else part
+        self.scalars[name] = value  # type: ignore[assignment]
+
+    # -- rows
+
+    def view(self, name: str, where: Slice, dtype: Dtype, offset: Value, size: Value, stride: Value) -> None:
+        """A row for a strided view, in elements of `dtype`, of a slice of a storage; raises `Unreadable`."""
+        if type(size) is Object and len(size.args) == 1:  # torch.Size
+            size = size.args[0]
+        if type(stride) is Object and len(stride.args) == 1:
+            stride = stride.args[0]
+        if type(size) not in (tuple, list) or type(stride) not in (tuple, list):
+            raise Unreadable("malformed", f"tensor {name[:80]!r}: sizes or strides aren't a list")
+        if type(offset) is not int or not 0 <= offset <= MOST:
+            raise Unreadable("malformed", f"tensor {name[:80]!r}: its offset isn't a number of elements")
+        try:
+            reach = extent(size, stride)  # type: ignore[arg-type]
+        except Unreadable as error:
+            raise Unreadable(error.reason, f"tensor {name[:80]!r}: {error.detail}") from error
+        if (offset + reach.span) * dtype.bytes > where.bytes:
+            raise Unreadable("inconsistent", f"tensor {name[:80]!r} reaches beyond its storage")
+        self.row(name, where, dtype, offset * dtype.bytes, size, reach)  # type: ignore[arg-type]
+
+    def row(
+        self, name: str, where: Slice, dtype: Dtype, offset: int, size: tuple[int, ...] | list[int], reach: Extent
+    ) -> None:
+        """A row that has been checked; `offset` in bytes within the slice."""
+        elements = reach.elements
+        begin = where.begin + offset
+        self.storages.cover(where.storage, begin, reach.span * dtype.bytes, elements * dtype.bytes)
+        if reach.repeated:
+            self.repeated = True
+        if dtype.code == PAIRED:
+            elements *= 2
+            size = [*size[:-1], size[-1] * 2] if size else [2]
+        self._names.append(name)
+        self._characters += len(name)
+        if len(self._names) > self._limits.tensors or self._characters > _NAMES:
+            raise Unreadable("limit", f"more than {self._limits.tensors} tensors")
+        self._dtypes.append(dtype.code)
+        self._dims.extend(size)
+        self._ranks.append(len(size))
+        self._elements.append(elements)
+        self._storages.append(where.storage)
+        self._begins.append(begin)
+
+
+def _storage(to: Collector, name: str, reference: Persistent | Object) -> None:
+    """A storage that was saved by itself counts as a vector."""
+    where = storage_slice(name, reference)
+    count = where.bytes // where.dtype.bytes
+    to.row(name, where, where.dtype, 0, (count,), Extent(count, count, False))
+
+
+def storage_slice(name: str, value: Value) -> Slice:
+    """What a tensor's storage argument stands for; raises `Unreadable` ("malformed")."""
+    found = value.slice if type(value) is Persistent else value.state if type(value) is Object else None
+    if type(found) is not Slice:
+        raise Unreadable("malformed", f"tensor {name[:80]!r} has no storage")
+    return found
+
+
+# -- torch's rebuild functions
+
+
+def _arguments(name: str, made: Object, least: int) -> tuple[Value, ...]:
+    if len(made.args) < least:
+        raise Unreadable("malformed", f"tensor {name[:80]!r}: {made.callee.path} needs {least} arguments")
+    return made.args
+
+
+def _tensor(to: Collector, name: str, made: Object) -> list[Child] | None:
+    """_rebuild_tensor(storage, offset, size, stride), _v2(..., requires_grad, hooks, metadata), _rebuild_qtensor"""
+    args = made.args
+    if len(args) < 4:
+        _arguments(name, made, 4)
+    reference = args[0]
+    where = reference.slice if type(reference) is Persistent else None
+    if where is None:
+        where = storage_slice(name, reference)
+    to.view(name, where, where.dtype, args[1], args[2], args[3])
+    return _attributes(made)
+
+
+def _tensor_v3(to: Collector, name: str, made: Object) -> list[Child] | None:
+    """_rebuild_tensor_v3(storage, offset, size, stride, requires_grad, hooks, dtype, metadata)"""
+    args = _arguments(name, made, 7)
+    to.view(name, storage_slice(name, args[0]), torch_dtype(name, args[6]), args[1], args[2], args[3])
+    return _attributes(made)
+
+
+def _quantised(to: Collector, name: str, made: Object) -> list[Child] | None:
+    """_rebuild_qtensor(storage, offset, size, stride, (scheme, scales, zero_points, axis), ...)"""
+    args = _arguments(name, made, 5)
+    _tensor(to, name, made)
+    scheme = args[4]
+    if type(scheme) is tuple and len(scheme) == 4:
+        return [("scales", scheme[1]), ("zero_points", scheme[2])]
+    return None
+
+
+def _parameter(to: Collector, name: str, made: Object) -> list[Child] | None:
+    """_rebuild_parameter(data, requires_grad, hooks), _rebuild_device_tensor_from_cpu_tensor(data, ...)"""
+    return [(None, _arguments(name, made, 1)[0]), *(_attributes(made) or ())]
+
+
+def _parameter_with_state(to: Collector, name: str, made: Object) -> list[Child] | None:
+    """_rebuild_parameter_with_state(data, requires_grad, hooks, state)"""
+    args = _arguments(name, made, 4)
+    return [(None, args[0]), *_state(args[3])]
+
+
+def _from_type(to: Collector, name: str, made: Object) -> list[Child] | None:
+    """_rebuild_from_type_v2(function, type, arguments, state): a tensor subclass, or a tensor with attributes"""
+    args = _arguments(name, made, 4)
+    function, inner = args[0], args[2]
+    if type(function) is not Global or type(inner) is not tuple:
+        raise Unreadable("malformed", f"tensor {name[:80]!r}: rebuilt by what isn't a function")
+    if function.path == "torch._utils._rebuild_wrapper_subclass":
+        return _Inner(_state(args[3]))
+    tensor = Object(function, inner)
+    to.kept.append(tensor)
+    return [(None, tensor), *_state(args[3])]
+
+
+def _wrapper(to: Collector, name: str, made: Object) -> list[Child] | None:
+    """_rebuild_wrapper_subclass(...) outside of _rebuild_from_type_v2: its data are nowhere in the file"""
+    kind = made.args[0] if made.args else None
+    path = kind.path if type(kind) is Global else "an unknown class"
+    raise Unreadable("unsupported", f"tensor {name[:80]!r}: a tensor subclass without its parts, {path[:80]!r}")
+
+
+def _sparse(to: Collector, name: str, made: Object) -> list[Child] | None:
+    """_rebuild_sparse_tensor(layout, (indices, values, size, ...)), compressed: (rows, columns, values, size)"""
+    data = _arguments(name, made, 2)[1]
+    if type(data) is not tuple or len(data) < 3:
+        raise Unreadable("malformed", f"tensor {name[:80]!r}: a sparse tensor without its parts")
+    if len(data) == 4 and type(data[2]) is Object and data[2].callee.path in _HANDLERS:
+        return _Inner([("compressed_indices", data[0]), ("plain_indices", data[1]), ("values", data[2])])
+    return _Inner([("indices", data[0]), ("values", data[1])])
+
+
+def _nested(to: Collector, name: str, made: Object) -> list[Child] | None:
+    """_rebuild_nested_tensor(buffer, sizes, strides, offsets)"""
+    args = _arguments(name, made, 4)
+    return _Inner(zip(("values", "sizes", "strides", "offsets"), args, strict=False))
+
+
+def _meta(to: Collector, name: str, made: Object) -> list[Child] | None:
+    """_rebuild_meta_tensor_no_storage(dtype, size, stride, requires_grad): a shape with no data at all"""
+    args = _arguments(name, made, 3)
+    dtype = torch_dtype(name, args[0])
+    where = Slice(to.storages.add(dtype, 0), dtype, 0, 0)
+    size = args[1].args[0] if type(args[1]) is Object and args[1].args else args[1]
+    if type(size) not in (tuple, list) or len(size) != len(extent_sizes(size)):  # type: ignore[arg-type]
+        raise Unreadable("malformed", f"tensor {name[:80]!r}: not a shape")
+    to.meta = True
+    to.row(name, where, dtype, 0, size, Extent(0, 0, False))  # type: ignore[arg-type]
+    return None
+
+
+def extent_sizes(size: Iterable[Value]) -> list[int]:
+    """Those of `size` that are lengths."""
+    return [n for n in size if type(n) is int and 0 <= n <= MOST]
+
+
+def torch_dtype(name: str, value: Value) -> Dtype:
+    """A torch.dtype, which a pickle writes as a name of torch; raises `Unreadable` ("unsupported")."""
+    found = TORCH_DTYPES.get(value.name) if type(value) is Global and value.module == "torch" else None
+    if found is None:
+        what = value.path if type(value) is Global else "what isn't a dtype"
+        raise Unreadable("unsupported", f"tensor {name[:80]!r} of {what[:80]}")
+    return found
+
+
+# -- anything else
+
+
+def _attributes(made: Object) -> list[Child] | None:
+    return None if made.state is None else _state(made.state)
+
+
+def _mapping(to: Collector, name: str, made: Object) -> list[Child] | None:
+    """A dictionary subclass: pairs as argument (Python 2 writes a list of pairs), as items, attributes as state."""
+    children: list[Child] = []
+    for argument in made.args:
+        if type(argument) is Dict:
+            children += _pairs(argument)
+        elif type(argument) is list:
+            flat = Dict()
+            for pair in argument:
+                if type(pair) in (list, tuple) and len(pair) == 2:  # type: ignore[arg-type]
+                    flat.extend(pair)  # type: ignore[arg-type]
+                else:
+                    flat.extend((None, pair))
+            children += _pairs(flat)
+    if made.items is not None:
+        children += _pairs(made.items)
+    if made.elements is not None:
+        children += to.members(made.elements)
+    if made.state is not None:
+        children += _state(made.state)
+    return children
+
+
+def _opaque(to: Collector, name: str, made: Object) -> list[Child] | None:
+    """An object of a class that isn't known: tensors are looked for in all that it was given."""
+    state = made.state
+    if type(state) is tuple and len(state) == 4 and type(state[0]) is Persistent:
+        # The first versions of torch wrote a tensor as torch.FloatTensor() and (storage, offset, size, stride).
+        return _tensor(to, name, Object(made.callee, state))
+    if len(made.args) == 1 and state is None and made.items is None and made.elements is None:
+        return [(None, made.args[0])]  # an enumeration's value, a device's name, a set's members
+    children: list[Child] = [(str(i), v) for i, v in enumerate(made.args)]
+    if made.items is not None:
+        children += _pairs(made.items)
+    if made.elements is not None:
+        children += to.members(made.elements)
+    if state is not None:
+        children += _state(state)
+    return children
+
+
+def _state(state: Value) -> list[Child]:
+    """Attributes: a dictionary, or a pair of that and the slots (CPython, `copyreg`)."""
+    if type(state) is Dict:
+        pairs = _pairs(state)
+        keys = {part for part, _ in pairs}
+        return _module(pairs) if "_parameters" in keys and "_modules" in keys else pairs
+    if type(state) is tuple and len(state) == 2 and all(s is None or type(s) is Dict for s in state):
+        return [child for half in state if type(half) is Dict for child in _state(half)]
+    return [] if state is None else [("state", state)]
+
+
+def _module(pairs: list[Child]) -> list[Child]:
+    """A torch.nn.Module's tensors have the names that its state_dict() gives them."""
+    children: list[Child] = []
+    for part, value in pairs:
+        if part in ("_parameters", "_buffers", "_modules"):
+            if type(value) is Dict:
+                children += _pairs(value)
+                continue
+            if type(value) is Object and value.items is not None and value.callee.name == "OrderedDict":
+                children += _pairs(value.items)
+                continue
+        children.append((part, value))
+    return children
+
+
+def _pairs(flat: Dict) -> list[Child]:
+    """The children of a dictionary; raises `Unreadable` ("inconsistent") if a key stands twice."""
+    keys = flat[::2]
+    parts = [k if type(k) is str and len(k) <= _PART else _key(k) for k in keys]
+    if len(set(parts)) < len(parts):
+        met: set[tuple[type, str]] = set()
+        for key, part in zip(keys, parts, strict=True):
+            plain = type(key) in (str, int, bool) and not (type(key) is str and len(key) > _PART)
+            if plain and (type(key), part) in met:
+                raise Unreadable("inconsistent", f"a dictionary names {part[:80]!r} twice")
+            met.add((type(key), part))
+    return list(zip(parts, flat[1::2], strict=True))
+
+
+def _key(key: Value) -> str:
+    """A key as part of a path."""
+    if type(key) is str:
+        return key[:_PART]
+    if type(key) is bytes:
+        return key[:_PART].decode("latin-1")
+    if type(key) is int:
+        return str(key) if key.bit_length() < 1024 else "int"
+    if key is None or type(key) in (bool, float):
+        return str(key)
+    if type(key) is Global:
+        return key.path[:_PART]
+    return type(key).__name__.lower()
+
+
+def _loaded(to: Collector, name: str, made: Object) -> list[Child] | None:
+    """torch.storage._load_from_bytes(file), after `legacy.load_nested` has put in its state what the file holds"""
+    if type(made.state) is Slice:
+        return _storage(to, name, made)
+    return [(None, made.state)]
+
+
+def register(references: Iterable[Persistent], storages: Storages, scope: str = "") -> None:
+    """Looks up what torch's persistent ids stand for; raises `Unreadable`."""
+    for reference in references:
+        id = reference.id
+        if type(id) is tuple and 5 <= len(id) <= 6 and id[0] == "storage" and type(id[1]) is Global:
+            if not id[1].module.startswith("torch"):
+                raise Unreadable("unsupported", f"a storage of type {id[1].path[:80]!r}")
+            reference.slice = storages.look_up(id, id[1].name, scope)
+        elif not (type(id) is tuple and len(id) > 1 and id[0] == "module"):
+            raise Unreadable("unsupported", "a pickle with references that torch doesn't write")
+
+
+_HANDLERS: dict[str, Handler] = {
+    "torch.storage._load_from_bytes": _loaded,
+    "torch._utils._rebuild_tensor": _tensor,
+    "torch._utils._rebuild_tensor_v2": _tensor,
+    "torch._utils._rebuild_tensor_v3": _tensor_v3,
+    "torch._utils._rebuild_qtensor": _quantised,
+    "torch._utils._rebuild_parameter": _parameter,
+    "torch._utils._rebuild_parameter_with_state": _parameter_with_state,
+    "torch._utils._rebuild_device_tensor_from_cpu_tensor": _parameter,
+    "torch._utils._rebuild_device_tensor_from_numpy": _parameter,
+    "torch._utils._rebuild_xla_tensor": _parameter,
+    "torch._utils._rebuild_sparse_tensor": _sparse,
+    "torch._utils._rebuild_sparse_csr_tensor": _sparse,
+    "torch._utils._rebuild_nested_tensor": _nested,
+    "torch._utils._rebuild_meta_tensor_no_storage": _meta,
+    "torch._utils._rebuild_wrapper_subclass": _wrapper,
+    "torch._tensor._rebuild_from_type": _from_type,
+    "torch._tensor._rebuild_from_type_v2": _from_type,
+    "torch.tensor._rebuild_from_type": _from_type,
+    "torch.tensor._rebuild_from_type_v2": _from_type,
+    "collections.OrderedDict": _mapping,
+    "collections.defaultdict": _mapping,
+    "collections.Counter": _mapping,
+    "builtins.dict": _mapping,
+    "__builtin__.dict": _mapping,
+} | {
+    f"numpy.{core}.{function}": handler
+    for core in ("core", "_core")
+    for function, handler in (
+        ("multiarray._reconstruct", arrays.reconstructed),
+        ("multiarray.scalar", arrays.scalar),
+        ("multiarray._frombuffer", arrays.from_buffer),
+        ("numeric._frombuffer", arrays.from_buffer),
+    )
+}

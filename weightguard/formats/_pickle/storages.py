@@ -1,0 +1,179 @@
+"""The storages that the persistent ids of torch's files name, and how much of each its tensors account for.
+
+A persistent id of torch is ("storage", type, key, location, number of elements), in the legacy form with a sixth
+entry for a view: None or (key, first element, number of elements) (PyTorch, `torch/serialization.py`).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from weightguard.errors import Unreadable
+from weightguard.tensors import DTYPE_BITS, DTYPE_CODES
+
+_MOST = (1 << 63) - 1
+
+# torch's storage classes, by name: the dtype of their elements as a name of `tensors.DTYPES`.
+_STORAGES = {
+    "FloatStorage": "F32",
+    "DoubleStorage": "F64",
+    "HalfStorage": "F16",
+    "BFloat16Storage": "BF16",
+    "LongStorage": "I64",
+    "IntStorage": "I32",
+    "ShortStorage": "I16",
+    "CharStorage": "I8",
+    "ByteStorage": "U8",
+    "BoolStorage": "BOOL",
+    "ComplexFloatStorage": "C64",
+    "ComplexDoubleStorage": "C128",
+    "QInt8Storage": "I8",
+    "QUInt8Storage": "U8",
+    "QInt32Storage": "I32",
+    "UntypedStorage": "U8",
+    "_UntypedStorage": "U8",
+}
+_DTYPES = {
+    "float32": "F32",
+    "float": "F32",
+    "float64": "F64",
+    "double": "F64",
+    "float16": "F16",
+    "half": "F16",
+    "bfloat16": "BF16",
+    "uint8": "U8",
+    "int8": "I8",
+    "int16": "I16",
+    "short": "I16",
+    "uint16": "U16",
+    "int32": "I32",
+    "int": "I32",
+    "uint32": "U32",
+    "int64": "I64",
+    "long": "I64",
+    "uint64": "U64",
+    "bool": "BOOL",
+    "complex64": "C64",
+    "cfloat": "C64",
+    "complex128": "C128",
+    "cdouble": "C128",
+    "float8_e4m3fn": "F8_E4M3",
+    "float8_e5m2": "F8_E5M2",
+    "float8_e4m3fnuz": "F8_E4M3FNUZ",
+    "float8_e5m2fnuz": "F8_E5M2FNUZ",
+    "float8_e8m0fnu": "F8_E8M0",
+    "float4_e2m1fn_x2": "F4",
+    "qint8": "I8",
+    "quint8": "U8",
+    "qint32": "I32",
+}
+_BYTES = [max(int(bits) // 8, 1) for bits in DTYPE_BITS]  # torch addresses F4 by the byte, two elements in each
+PAIRED = DTYPE_CODES["F4"]
+
+
+class Dtype(NamedTuple):
+    """code: into `tensors.DTYPES`. bytes: of one element as the container counts them."""
+
+    code: int
+    bytes: int
+
+
+STORAGE_DTYPES = {name: Dtype(DTYPE_CODES[d], _BYTES[DTYPE_CODES[d]]) for name, d in _STORAGES.items()}
+TORCH_DTYPES = {name: Dtype(DTYPE_CODES[d], _BYTES[DTYPE_CODES[d]]) for name, d in _DTYPES.items()}
+
+
+class Slice(NamedTuple):
+    """What a storage reference stands for: bytes `begin` to `begin + bytes` of storage number `storage`."""
+
+    storage: int
+    dtype: Dtype
+    begin: int
+    bytes: int
+
+
+class Storages:
+    """Numbered storages. keys: number by (scope and) key. sizes: bytes of each. dtypes: element type of each."""
+
+    def __init__(self) -> None:
+        self.keys: dict[str, int] = {}
+        self.sizes: list[int] = []
+        self.dtypes: list[Dtype] = []
+        self._whole: set[int] = set()
+        self._parts: dict[int, dict[tuple[int, int, int], None]] = {}
+
+    def add(self, dtype: Dtype, size: int) -> int:
+        """A new storage of `size` bytes that no key names; its number."""
+        self.sizes.append(size)
+        self.dtypes.append(dtype)
+        return len(self.sizes) - 1
+
+    def look_up(self, id: tuple[object, ...], storage_class: str, scope: str) -> Slice:
+        """The slice that a ("storage", ...) id means; `storage_class` is the name of the class that it carries.
+
+        Raises `Unreadable` ("malformed", "unsupported", "inconsistent").
+        """
+        key, count = id[2], id[4]
+        if type(key) is not str:
+            key = _text_key(key)
+        dtype = STORAGE_DTYPES.get(storage_class)
+        if dtype is None:
+            raise Unreadable("unsupported", f"a storage of type {storage_class[:80]!r}")
+        if type(count) is not int or not 0 <= count <= _MOST // dtype.bytes:
+            raise Unreadable("malformed", f"storage {key[:80]!r}: not a number of elements")
+        size = count * dtype.bytes
+        number = self.keys.get(scope + key)
+        if number is None:
+            number = self.keys[scope + key] = self.add(dtype, size)
+        elif self.sizes[number] != size or self.dtypes[number] != dtype:
+            raise Unreadable("inconsistent", f"storage {key[:80]!r} is described in two ways")
+        view = id[5] if len(id) == 6 else None
+        if view is None:
+            return Slice(number, dtype, 0, size)
+        if type(view) is not tuple or len(view) != 3:
+            raise Unreadable("malformed", f"storage {key[:80]!r}: a bad view")
+        first, length = view[1], view[2]
+        if type(first) is not int or type(length) is not int or first < 0 or length < 0 or first + length > count:
+            raise Unreadable("inconsistent", f"storage {key[:80]!r}: a view that leaves it")
+        return Slice(number, dtype, first * dtype.bytes, length * dtype.bytes)
+
+    def cover(self, storage: int, begin: int, length: int, distinct: int) -> None:
+        """Records that a tensor accounts for `distinct` bytes among the `length` bytes from `begin`."""
+        if distinct == self.sizes[storage]:
+            self._whole.add(storage)
+        elif distinct:
+            self._parts.setdefault(storage, {})[begin, begin + length, distinct] = None
+
+    def uncovered(self) -> int:
+        """Bytes of storages that no tensor shows: what a slice saved with the whole of its storage leaves behind."""
+        if len(self._whole) == len(self.sizes):
+            return 0
+        return sum(s - self._covered(i) for i, s in enumerate(self.sizes) if s and i not in self._whole)
+
+    def _covered(self, storage: int) -> int:
+        total = reached = 0
+        for begin, end, distinct in sorted(self._parts.get(storage, ())):
+            if distinct < end - begin:  # a view with holes: what it counts as elements it accounts for
+                total += distinct
+                continue
+            total += max(end - max(begin, reached), 0)
+            reached = max(reached, end)
+        return min(total, self.sizes[storage])
+
+    def overlapping(self) -> bool:
+        """Whether two different views show the same bytes, so that the rows of a storage add up to more than it holds."""
+        for parts in self._parts.values():
+            reached = 0
+            for begin, end, _ in sorted(parts):
+                if begin < reached:
+                    return True
+                reached = end
+        return any(i in self._parts for i in self._whole)
+
+
+def _text_key(key: object) -> str:
+    """Old files number their storages; Python 2 wrote keys as bytes."""
+    if type(key) is int and abs(key) < 1 << 64:
+        return str(key)
+    if type(key) is bytes and len(key) < 256:
+        return key.decode("latin-1")
+    raise Unreadable("malformed", "a storage's key is neither text nor a number")

@@ -1,0 +1,56 @@
+"""What a format reader is: a module with four names. Readers never import one another.
+
+    NAME    the container's name in reports
+    SPEC    the document that its rules come from
+    sniff   whether the bytes say they are this container: by content, never by file name
+    read    the whole container, checked, or `Unreadable`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from weightguard.limits import Limits
+from weightguard.stores import ByteSource
+from weightguard.tensors import TensorTable
+from weightguard.values import Finding
+
+Scalar = int | float | str | bool | None
+
+
+@dataclass(frozen=True, eq=False)
+class Container:
+    """One file, read.
+
+    tensors: its tensor table (`files` all 0). metadata: text that the format keeps beside the tensors.
+    scalars: plain values found beside the tensors, by their dotted path (an optimizer's step, an epoch).
+    unexplained: bytes of the file that no rule of the format explains.
+    """
+
+    format: str
+    tensors: TensorTable
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    scalars: Mapping[str, Scalar] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
+    unexplained: int = 0
+
+
+class Format(Protocol):
+    """The protocol that each module of `formats` satisfies."""
+
+    NAME: str
+    SPEC: str
+
+    def sniff(self, head: bytes, tail: bytes) -> bool:
+        """Whether a file with these first and last bytes (up to `HEAD` and `TAIL`) claims to be this container."""
+        ...
+
+    def read(self, source: ByteSource, limits: Limits) -> Container:
+        """The container, every check of its specification done; raises `Unreadable` and nothing else on purpose."""
+        ...
+
+
+HEAD = 4096
+TAIL = 66_000  # a zip's end record with the longest comment, and its zip64 locator

@@ -1,0 +1,26 @@
+"""Every bound on what a file may make weightguard do, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Upper bounds, checked before the work or the allocation that they bound."""
+
+    header_bytes: int = 100_000_000  # safetensors' own cap on its JSON header
+    tensors: int = 2_000_000  # rows of one tensor table
+    text_bytes: int = 64 << 20  # UTF-8 files read whole to see that they are text
+    sidecar_bytes: int = 16 << 20  # config, index, card, declaration
+    pickle_bytes: int = 256 << 20  # one pickle stream
+    pickle_opcodes: int = 20_000_000
+    pickle_memo: int = 5_000_000
+    pickle_depth: int = 256  # nesting of the containers that are walked for tensors
+    member_bytes: int = 256 << 20  # one archive member after decompression
+    archive_members: int = 500_000
+    files: int = 2_000_000  # files of one scan
+    folder_depth: int = 64
+
+
+LIMITS = Limits()

@@ -1,0 +1,174 @@
+"""Forward operations for one token: from an architecture, or from the tensors alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from weightguard.architecture.columns import stacks_of
+from weightguard.architecture.describe import Architecture
+from weightguard.errors import Unreadable
+from weightguard.kernels.forward import forward_by_layer, operations_at_context
+from weightguard.parameters.count import Parameters
+from weightguard.roles import WEIGHT
+from weightguard.tensors import Int64, TensorTable
+from weightguard.values import Term
+
+FORMULA = "4E091 Technical Note 2: 2 operations a multiply-accumulate"
+_QUERY = re.compile(r"\.(?:q_proj|query|q_b_proj|wq|q|q_lin|to_q)\.weight$")
+_EXPERT_STACK = re.compile(r"(?:^|[._])experts?[._]")
+
+
+@dataclass(frozen=True, eq=False)
+class Forward:
+    """Forward operations a token. `matmul` and `attention` (a key) are the contract's two numbers.
+
+    matmul_range: what `matmul` can be. windowed: the part of attention in layers with a window, which `attention` leaves out.
+    layer_matmul, layer_attention, window: arrays of int64, shape (layers,), with the routed experts that the config names.
+    bound_matmul, bound_attention: arrays of int64, shape (layers,): the most that each layer can take.
+    """
+
+    unit: str
+    matmul: int
+    attention: int
+    windowed: int
+    matmul_range: tuple[int, int]
+    layer_matmul: Int64
+    layer_attention: Int64
+    window: Int64
+    bound_matmul: Int64
+    bound_attention: Int64
+    terms: tuple[Term, ...]
+    assumptions: tuple[str, ...]
+
+
+def per_token(matmul: Int64, attention: Int64, window: Int64, context: int, *, causal: bool) -> Fraction | None:
+    """Mean forward operations a token over `context` tokens, all layers; None if they pass 2^63."""
+    twice = np.zeros(len(matmul), np.int64)
+    if operations_at_context(matmul, attention, window, context, causal, twice) >= 0:
+        return None
+    return Fraction(sum(twice.tolist()), 2)
+
+
+def from_architecture(a: Architecture, parameters: Parameters, *, all_experts: bool) -> Forward:
+    """By the layers of an architecture; `all_experts` bounds a mixture with every expert active."""
+    rows = len(a.dense)
+    matmul, attention = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
+    most, same = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
+    wrong = forward_by_layer(a.dense, a.routed, a.used, a.experts, a.heads, a.qk, a.v, matmul, attention)
+    wrong = max(wrong, forward_by_layer(a.dense, a.routed, a.experts, a.experts, a.heads, a.qk, a.v, most, same))
+    if wrong >= 0:
+        raise Unreadable("limit", f"layer {wrong} takes more than 2^62 operations a token")
+    kept = np.ones(rows, bool)
+    kept[a.layers : a.layers + a.extra] = False  # multi-token prediction modules: trained, not used to answer
+    windowed = int(attention[kept & (a.window > 0)].sum())
+    total = sum(matmul[kept].tolist())
+    upper = most if all_experts else matmul
+    bound_matmul = upper.copy()
+    bound_matmul[-1] += 2 * parameters.possible
+    terms = [
+        Term("layers and head", Fraction(2 * int(a.dense[kept].sum())), "operations/token", "2 x weights that multiply", FORMULA),
+        Term(
+            "routed experts",
+            Fraction(total - 2 * int(a.dense[kept].sum())),
+            "operations/token",
+            f"2 x weights x {a.experts_per_token} of {int(a.experts.max())}",
+            FORMULA,
+        ),
+        Term(
+            "attention",
+            Fraction(int(attention[kept].sum()) - windowed),
+            "operations/token/key",
+            f"2 x {a.attention.heads} x ({a.attention.qk} + {a.attention.v}) a layer",
+            FORMULA,
+        ),
+        Term("windowed attention", Fraction(windowed), "operations/token/key", "the same, up to the window", FORMULA),
+    ]
+    assumptions = [] if not int(a.experts.max()) > 1 else [experts_condition(a, all_experts=all_experts)]
+    return Forward(
+        unit="token",
+        matmul=total,
+        attention=int(attention[kept].sum()) - windowed,
+        windowed=windowed,
+        matmul_range=(total, sum(upper[kept].tolist()) + 2 * parameters.possible),
+        layer_matmul=matmul,
+        layer_attention=attention,
+        window=a.window,
+        bound_matmul=bound_matmul,
+        bound_attention=attention,
+        terms=tuple(t for t in terms if t.value),
+        assumptions=tuple(assumptions),
+    )
+
+
+def experts_condition(a: Architecture, *, all_experts: bool) -> str:
+    if all_experts:
+        return f"every one of {int(a.experts.max())} experts is taken as active"
+    return f"a token was sent to {a.experts_per_token} of {int(a.experts.max())} experts in training, as config.json says"
+
+
+def from_tensors(table: TensorTable, parameters: Parameters, kernel_positions: int, repeats: int) -> Forward:
+    """Without an architecture: every matrix once a token, a kernel of three or more dimensions `kernel_positions` times.
+
+    Each numbered block may attend with queries as wide as its query projection, or, where none has a known name, as its widest
+    matrix. `repeats`: how often the config says that layers share weights.
+    """
+    weights = np.flatnonzero(parameters.roles == WEIGHT).tolist()
+    ranks = table.ranks.tolist()
+    matrices = kernels = 0
+    for row in weights:
+        if ranks[row] == 2 or (ranks[row] > 2 and _EXPERT_STACK.search(table.names[row])):
+            matrices += int(parameters.logical[row])
+        elif ranks[row] > 2 or int(parameters.logical[row]) > int(table.elements[row]):
+            kernels += int(parameters.logical[row])
+    width = _attention_width(table, weights, ranks)
+    matmul = (2 * matrices + 2 * kernels * kernel_positions) * repeats + 2 * parameters.possible
+    attention = 4 * width * repeats
+    if max(matmul, attention) >= 1 << 62:
+        raise Unreadable("limit", "more than 2^62 operations a token")
+    terms = [
+        Term("matrices", Fraction(2 * matrices * repeats), "operations/token", f"2 x weights x {repeats}", FORMULA),
+        Term(
+            "kernels",
+            Fraction(2 * kernels * kernel_positions * repeats),
+            "operations/token",
+            f"2 x weights x {kernel_positions} positions x {repeats}",
+            "policy, kernel_positions",
+        ),
+        Term("attention at most", Fraction(attention), "operations/token/key", "4 x query width of each block", FORMULA),
+    ]
+    shared = f", layers shared {repeats} times as config.json says" if repeats > 1 else ""
+    one = np.ones(1, np.int64)
+    best = 2 * sum(int(parameters.logical[row]) for row in weights if ranks[row] >= 2)
+    return Forward(
+        unit="token",
+        matmul=min(best, matmul),
+        attention=0,
+        windowed=0,
+        matmul_range=(0, matmul),
+        layer_matmul=one * matmul,
+        layer_attention=one * attention,
+        window=one * 0,
+        bound_matmul=one * matmul,
+        bound_attention=one * attention,
+        terms=tuple(t for t in terms if t.value),
+        assumptions=(f"no weight is applied more often: a matrix once a token, a kernel {kernel_positions} times{shared}",),
+    )
+
+
+def _attention_width(table: TensorTable, weights: list[int], ranks: list[int]) -> int:
+    """The sum over all numbered blocks of the width of their queries, or of their widest matrix."""
+    rows = {table.names[row]: row for row in weights if ranks[row] >= 2}
+    stacks: Mapping[str, Mapping[int, set[str]]] = stacks_of(table)
+    total = 0
+    for prefix, blocks in stacks.items():
+        for layer, below in blocks.items():
+            shapes = {n: table.shape(rows[f"{prefix}{layer}.{n}"]) for n in below if f"{prefix}{layer}.{n}" in rows}
+            queries = [shape[0] for n, shape in shapes.items() if _QUERY.search("." + n)]
+            widest = max((max(shape) for shape in shapes.values()), default=0)
+            total += max(queries) if queries else widest
+    return total

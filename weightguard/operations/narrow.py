@@ -1,0 +1,99 @@
+"""What claims and a declaration make of the bound: who may move which end.
+
+A sidecar, card or metadata claim sets `best` and raises `high`; it never lowers `high` and never raises `low`. A declaration
+sets all three, as far as the policy trusts it; one that it doesn't trust raises, and clears nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from weightguard.operations.forward import Forward
+from weightguard.operations.runs import Lineage, of_tokens
+from weightguard.values import Claim, Finding, Interval, Operations
+
+
+@dataclass(frozen=True)
+class Narrowed:
+    """`operations` with their findings; `declared`: whether a declaration lowered the upper end."""
+
+    operations: Operations
+    findings: tuple[Finding, ...]
+    declared: bool
+
+
+def narrow(
+    bound: Operations,
+    forward: Forward | None,
+    claims: tuple[Claim, ...],
+    clearing: Lineage | None,
+    raising: Lineage | None,
+    declared_in: str,
+    *,
+    contradicted: bool,
+    context: int,
+) -> Narrowed:
+    """The interval that decides.
+
+    clearing, raising: what declarations add up to that the policy lets clear, and that may only raise. `declared_in`: their paths.
+    contradicted: the weights contradict a declaration, so the wider interval holds. context: tokens, for claims of tokens.
+    """
+    findings: list[Finding] = []
+    interval, claimed = _claimed(bound.interval, claims, forward, context)
+    evidence, terms, assumptions, method = claims, bound.terms, bound.assumptions, bound.method
+    lowered = False
+    for lineage, clears in ((clearing, True), (raising, False)):
+        if lineage is None:
+            continue
+        declared = lineage.total
+        if bound.interval.high is not None and declared.low > bound.interval.high:
+            text = "more operations are declared than these weights can have taken alone: the larger number holds"
+            findings.append(Finding("declaration-exceeds-bound", "medium", text, declared_in))
+        below = declared.high is not None and any(claim.low > declared.high for claim in claimed)
+        if below:
+            text = "a claim beside the weights is above what is declared: the wider interval holds"
+            findings.append(Finding("declaration-below-claim", "high", text, declared_in))
+        if clears and not below and not contradicted:
+            lowered = declared.high is not None and (interval.high is None or declared.high < interval.high)
+            interval, method = declared, "declaration"
+            assumptions = forward.assumptions if forward else ()
+        else:
+            interval, method = _raised(interval, declared), f"{method}, raised by a declaration"
+        terms += lineage.terms
+        high = declared.high if declared.high is not None else declared.low
+        evidence += (Claim("training operations", declared.low, high, "declaration", declared_in, "declared"),)
+    operations = Operations(interval, method, terms, evidence, assumptions)
+    return Narrowed(operations, tuple(findings), lowered)
+
+
+def _raised(interval: Interval, declared: Interval) -> Interval:
+    """Both ends no lower than they were and than what is declared."""
+    bests = [b for b in (interval.best, declared.best) if b is not None]
+    high = None if interval.high is None or declared.high is None else max(interval.high, declared.high)
+    return Interval(max(interval.low, declared.low), max(bests, default=None), high)
+
+
+def _claimed(
+    interval: Interval, claims: tuple[Claim, ...], forward: Forward | None, context: int
+) -> tuple[Interval, list[Interval]]:
+    """The bound with the largest claim as its `best`, raised where a claim passes it; and the claims as operations."""
+    said = []
+    for claim in claims:
+        if claim.quantity == "training operations":
+            said.append(Interval(claim.low, claim.high, claim.high))
+        elif claim.quantity == "training tokens" and forward is not None:
+            said.append(of_tokens(forward, claim.high, context))
+    bests = [i.best for i in said if i.best is not None]
+    if not bests:
+        return interval, said
+    best = max(bests)
+    tops = [i.high for i in said]
+    high = None if interval.high is None or None in tops else max(interval.high, *(t for t in tops if t is not None))
+    return Interval(interval.low, max(best, interval.low), high), said
+
+
+def unbounded(operations: Operations) -> Operations:
+    """The same for a part of a model: what is missing may have taken any number of operations."""
+    return replace(operations, interval=Interval(operations.interval.low, operations.interval.best, None))
+
+

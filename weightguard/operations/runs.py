@@ -1,0 +1,75 @@
+"""Declared runs as intervals of operations, and the lineage that they add up to, each run once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from weightguard.evidence.declaration import Declaration, Run
+from weightguard.evidence.devices import hardware_operations
+from weightguard.operations.bound import BACKWARD
+from weightguard.operations.forward import Forward, per_token
+from weightguard.values import UNBOUNDED, ZERO, Interval, Term
+
+LOW, HIGH = Fraction("0.95"), Fraction("1.3")  # compute.md 1.8, point 2: unknown context mix and packing
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """Operations of a declared lineage: in all, of the published models it starts from, and what came after those."""
+
+    total: Interval
+    base: Interval | None
+    additional: Interval
+    terms: tuple[Term, ...]
+
+
+def of_run(run: Run, forward: Forward, default_context: int) -> tuple[Interval, str]:
+    """One run's own operations, and the formula that gave them."""
+    if run.operations is not None:
+        return run.operations, "as declared"
+    if run.hardware is not None:
+        return hardware_operations(run.hardware)
+    total = ZERO
+    for phase in run.phases:
+        total += of_tokens(forward, phase.tokens, phase.context or default_context)
+    return total, "3 x forward operations x tokens"
+
+
+def of_tokens(forward: Forward, tokens: Fraction, context: int) -> Interval:
+    """Tokens x architecture: `best` by the causal formula, 0.95 of it below; above, every key attended to, times 1.3."""
+    mean = per_token(forward.layer_matmul, forward.layer_attention, forward.window, context, causal=True)
+    most = per_token(forward.bound_matmul, forward.bound_attention, forward.window, context, causal=False)
+    if mean is None or most is None:
+        return UNBOUNDED
+    least = Fraction(0) if forward.matmul_range[0] == 0 else mean
+    best = BACKWARD * mean * tokens
+    return Interval(LOW * BACKWARD * least * tokens, best, max(HIGH * BACKWARD * most * tokens, best))
+
+
+def of_lineage(declaration: Declaration, forward: Forward, default_context: int) -> Lineage | None:
+    """The operations of the declared lineage; None if the declaration declares no run."""
+    if declaration.run is None:
+        return None
+    additional, base = ZERO, None
+    terms: list[Term] = []
+    for run in declaration.lineage():
+        operations, formula = of_run(run, forward, default_context)
+        additional += operations
+        terms.append(_term(f"run {run.id}", operations, f"{run.kind}: {formula}", f"{declaration.path}:{run.line}"))
+        for start in run.starts_from:
+            if start.run is not None:
+                continue
+            operations = start.operations or UNBOUNDED
+            terms.append(_term(f"start {start.model}", operations, "as declared", f"{declaration.path}:{run.line}"))
+            if start.published:
+                base = operations if base is None else base + operations
+            else:
+                additional += operations
+    total = additional if base is None else additional + base
+    return Lineage(total, base, additional, tuple(terms))
+
+
+def _term(label: str, operations: Interval, formula: str, source: str) -> Term:
+    value = operations.best if operations.best is not None else operations.high
+    return Term(label, value if value is not None else Fraction(0), "operations", formula, source)

@@ -1,0 +1,1 @@
+"""The forms that a report is printed in, one file each."""

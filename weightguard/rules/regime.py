@@ -1,0 +1,104 @@
+"""What a regime is, what it is asked about, and the regimes shipped.
+
+A regime is a module with ID, TITLE, FOLDER (its data) and `classify`. It sees intervals and attested facts, never tensors or
+files; it answers in three values and always says why.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal, localcontext
+from fractions import Fraction
+from typing import Literal, Protocol, cast
+
+from weightguard.evidence.declaration import Published, Unclear
+from weightguard.rules.provenance import Event, Standing, latest
+from weightguard.values import Interval, Law, Verdict
+
+SHIPPED = {"us-ear-4e091": "weightguard.rules.us_ear_4e091"}  # id -> module, in the order of reports
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a regime may know about one model. Every default is the one that clears least.
+
+    `operations` is the whole lineage's interval. `base` are the operations of the published model from which this one derives
+    (None: not derived), `additional` those since. `whole` and `data_complete` are attestations. `conditions` come from earlier
+    stages; those that nobody attested are also in `unattested`. `method` says how `operations` came about, in a few words.
+    `uncounted` names operations that count but are in no interval: while there are any, no upper end holds.
+    """
+
+    complete: bool
+    operations: Interval
+    incomplete: str = ""
+    published: Published | Unclear | None = None
+    base: Interval | None = None
+    additional: Interval | None = None
+    whole: bool = False
+    data_complete: bool = False
+    conditions: tuple[str, ...] = ()
+    unattested: tuple[str, ...] = ()
+    method: str = ""
+    uncounted: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A provision's answer: whether what it says holds of the model, why, and what would settle it if that is open."""
+
+    value: Literal["yes", "no", "open"]
+    reason: str
+    to_settle: tuple[str, ...] = ()
+
+
+class Regime(Protocol):
+    """A regime's module. `FOLDER` holds text.toml, values.toml and status.toml."""
+
+    ID: str
+    TITLE: str
+    FOLDER: str
+    SOURCES: tuple[str, ...]
+
+    def classify(self, facts: Facts, as_of: date) -> Verdict:
+        """The regime's answer for a model with these facts under the law as known on `as_of`."""
+
+    def implementers(self) -> dict[str, str]:
+        """For each sentence id, the name of the function that implements it."""
+
+
+def regime(id: str) -> Regime:
+    """The shipped regime of that id (KeyError if there is none). Loads no other."""
+    return cast(Regime, importlib.import_module(SHIPPED[id]))
+
+
+def law(standing: Standing, as_of: date) -> Law:
+    """Legal status and enforcement on `as_of`; before the first dated entry, that is what the text says."""
+    legal, enforcement = latest(standing.legal, as_of), latest(standing.enforcement, as_of)
+    return Law(
+        text_as_of=(legal or standing.legal[0]).date,
+        status=legal.text if legal else _before(standing.legal[0], as_of),
+        enforcement=enforcement.text if enforcement else _before(standing.enforcement[0], as_of),
+        enforcement_as_of=(enforcement or standing.enforcement[0]).date,
+    )
+
+
+def _before(first: Event, as_of: date) -> str:
+    return f"not in force on {as_of}: the first entry known is of {first.date}; classified as if it were"
+
+
+def written(number: Fraction, against: Fraction | None = None) -> str:
+    """A count as people write it (9.99e25): three significant digits or, where `against` is given, as many as it takes
+    to stand on the same side of it."""
+    if number == 0:
+        return "0"
+    for digits in range(3, 60):
+        with localcontext(prec=digits):
+            rounded = Decimal(number.numerator) / Decimal(number.denominator)
+        near = Fraction(rounded)
+        if against is None or ((near < against) == (number < against) and (near > against) == (number > against)):
+            break
+    mantissa, exponent = f"{rounded:e}".split("e")
+    mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
+    return f"{mantissa}e{int(exponent)}"

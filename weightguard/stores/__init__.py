@@ -1,0 +1,22 @@
+"""Where bytes come from. A store lists what a target holds and reads by (offset, length); nothing else does I/O."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class ByteSource(Protocol):
+    """One object of a store, open for reading.
+
+    `name` is the path as reached from the target, with "/". `size` is in bytes and fixed at opening.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def size(self) -> int: ...
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Exactly `length` bytes from `offset`; raises `Unreadable` when the object ends earlier or has changed."""
+        ...

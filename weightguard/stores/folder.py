@@ -1,0 +1,169 @@
+"""What a local target holds: every file once, links as section "Links" of the contract says, nothing skipped in silence."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from weightguard.errors import ConfigurationError, Unreadable
+from weightguard.limits import Limits
+from weightguard.stores.local import unreadable
+from weightguard.values import Finding, Unread
+
+NOT_WALKED = frozenset({".git"})  # a repository's own store: packed history, which the pre-push hook reads by `git cat-file`
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file of a target. `shown` is the path as reached from the target, with "/"; `real` is what to open."""
+
+    shown: str
+    real: str
+    whole_folder: bool  # False: a file target, which stands for its model only
+
+    @property
+    def folder(self) -> str:
+        return self.shown.rpartition("/")[0]
+
+    @property
+    def name(self) -> str:
+        return self.shown.rpartition("/")[2]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Files in the order of their paths, and what the walk could not take."""
+
+    files: tuple[Found, ...]
+    unread: tuple[Unread, ...]
+    findings: tuple[Finding, ...]
+
+
+def shown_path(path: str) -> str:
+    """A path as reports print it: with "/", without a needless "./" or trailing "/"."""
+    return os.path.normpath(path).replace(os.sep, "/")
+
+
+def collect(targets: Sequence[str], limits: Limits) -> Listing:
+    """All files of the targets. Raises `ConfigurationError` for a target that doesn't exist."""
+    absent = [f"{t}: no such file or folder" for t in targets if not os.path.lexists(t)]
+    absent += [f"{t}: a link to nothing" for t in targets if os.path.islink(t) and not os.path.exists(t)]
+    if absent:
+        raise ConfigurationError(*absent)
+    walk = _Walk(limits)
+    for target in targets:
+        real = os.path.realpath(target)  # "a target that is itself a link is followed"
+        if os.path.isdir(real):
+            walk.folder(shown_path(target), real)
+        else:
+            walk.add(shown_path(target), real, whole_folder=False)
+    return walk.listing()
+
+
+def names_in(folder: str) -> list[str]:
+    """Names in a real folder, sorted; empty where the system refuses."""
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:
+        return []
+
+
+def companion(shown_folder: str, real_folder: str, name: str) -> Found | Unread:
+    """A file beside a file target, by the same rules for links as in a walk of its folder."""
+    shown = f"{shown_folder}/{name}" if shown_folder else name
+    path = os.path.join(real_folder, name)
+    real = os.path.realpath(path)
+    if os.path.islink(path) and not _inside(real, real_folder) and not _same_cache_repository(path, real):
+        return Unread(shown, "link", "a link that leaves the folder")
+    return Found(shown, real, whole_folder=False)
+
+
+class _Walk:
+    """Files met so far, by real path, so that each real file counts once."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._found: dict[str, Found] = {}
+        self._unread: list[Unread] = []
+        self._findings: list[Finding] = []
+        self._folders: set[str] = set()
+
+    def listing(self) -> Listing:
+        files = sorted(self._found.values(), key=lambda f: f.shown)
+        return Listing(tuple(files), tuple(self._unread), tuple(self._findings))
+
+    def add(self, shown: str, real: str, *, whole_folder: bool) -> None:
+        old = self._found.get(real)
+        # A blob of the Hugging Face cache goes by its name in a snapshot, which says what it is.
+        if old is None or (whole_folder and not old.whole_folder) or ("/snapshots/" in shown and "/snapshots/" not in old.shown):
+            self._found[real] = Found(shown, real, whole_folder)
+        if len(self._found) > self._limits.files:
+            raise ConfigurationError(f"more than {self._limits.files} files: scan the folder in parts")
+
+    def folder(self, shown: str, root: str) -> None:
+        pending = [(shown, root, 0)]
+        while pending:
+            shown, real, depth = pending.pop()
+            if real in self._folders:
+                continue
+            self._folders.add(real)
+            if depth > self._limits.folder_depth:
+                self._refuse(shown, Unreadable("limit", f"folders nested deeper than {self._limits.folder_depth}"))
+                continue
+            for name, path, kind in self._entries(shown, real):
+                below = f"{shown}/{name}" if shown != "." else name
+                if kind == "folder" and name in NOT_WALKED:
+                    text = "a version control store is not walked: its pre-push hook reads what leaves it"
+                    self._findings.append(Finding("not-walked", "info", text, below))
+                elif kind == "folder":
+                    pending.append((below, path, depth + 1))
+                elif kind == "file":
+                    self.add(below, path, whole_folder=True)
+                elif kind == "link":
+                    self._link(below, path, root, pending, depth)
+                else:
+                    self._refuse(below, Unreadable("not-a-file", "a pipe, device or socket, not a file"))
+
+    def _entries(self, shown: str, real: str) -> Iterator[tuple[str, str, str]]:
+        try:
+            entries = sorted(os.scandir(real), key=lambda e: e.name)
+        except OSError as error:
+            self._refuse(shown, unreadable(error))
+            return
+        for e in entries:
+            try:
+                mode = e.stat(follow_symlinks=False).st_mode
+            except OSError as error:
+                self._refuse(f"{shown}/{e.name}", unreadable(error))
+                continue
+            kinds = ((stat.S_ISDIR, "folder"), (stat.S_ISREG, "file"), (stat.S_ISLNK, "link"))
+            yield e.name, e.path, next((kind for test, kind in kinds if test(mode)), "special")
+
+    def _link(self, shown: str, path: str, root: str, pending: list[tuple[str, str, int]], depth: int) -> None:
+        real = os.path.realpath(path)
+        if not os.path.exists(real):
+            self._refuse(shown, Unreadable("missing", "a link to nothing"))
+        elif not _inside(real, root) and not _same_cache_repository(path, real):
+            self._refuse(shown, Unreadable("link", "a link that leaves the target; scan what it points to as well"))
+        elif os.path.isdir(real):
+            pending.append((shown, real, depth + 1))
+        else:
+            self.add(shown, real, whole_folder=True)
+
+    def _refuse(self, shown: str, why: Unreadable) -> None:
+        self._unread.append(Unread(shown, why.reason, why.detail))
+
+
+def _inside(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
+
+
+def _same_cache_repository(link: str, real: str) -> bool:
+    """Inside `models--*/snapshots`, a link into the same repository's `blobs` (the Hugging Face cache's layout)."""
+    parts = os.path.dirname(os.path.abspath(link)).split(os.sep)
+    for at, part in enumerate(parts[:-1]):
+        if part.startswith("models--") and parts[at + 1] == "snapshots":
+            return _inside(real, os.path.realpath(os.sep.join([*parts[: at + 1], "blobs"])))
+    return False

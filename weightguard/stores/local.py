@@ -1,0 +1,74 @@
+"""Local files: opened without following a link, never a pipe or device, and watched for change while read."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from types import TracebackType
+
+from weightguard.errors import Reason, Unreadable
+
+_OPEN = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+class LocalFile:
+    """A `ByteSource` over one regular file.
+
+    Parameters: `path` is where the file is, `name` how it was reached from the target.
+    Raises `Unreadable` ("permission", "missing", "link", "not-a-file").
+    """
+
+    def __init__(self, path: str, name: str) -> None:
+        self.name = name
+        try:
+            self._fd = os.open(path, _OPEN | getattr(os, "O_BINARY", 0))
+        except OSError as error:
+            raise unreadable(error) from error
+        self._opened = os.fstat(self._fd)
+        self.size = self._opened.st_size
+        if not stat.S_ISREG(self._opened.st_mode):
+            self.close()
+            raise Unreadable("not-a-file", "a pipe, device, socket or folder, not a file")
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Exactly `length` bytes from `offset`; raises `Unreadable` ("truncated", "changed")."""
+        if offset < 0 or length < 0 or offset + length > self.size:
+            raise Unreadable("truncated", f"needs bytes {offset} to {offset + length} of a file of {self.size} bytes")
+        try:
+            data = os.pread(self._fd, length, offset)
+            while len(data) < length:
+                more = os.pread(self._fd, length - len(data), offset + len(data))
+                if not more:
+                    raise Unreadable("changed", "the file became shorter while it was read")
+                data += more
+        except OSError as error:
+            raise unreadable(error) from error
+        return data
+
+    def check_unchanged(self) -> None:
+        """Raises `Unreadable` ("changed") if size or modification time differ from those at opening."""
+        now = os.fstat(self._fd)
+        if (now.st_size, now.st_mtime_ns) != (self._opened.st_size, self._opened.st_mtime_ns):
+            raise Unreadable("changed", "the file changed while it was read")
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+    def __enter__(self) -> LocalFile:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+def unreadable(error: OSError) -> Unreadable:
+    """The `Unreadable` that stands for an error of the operating system."""
+    reason: Reason = "permission"
+    if isinstance(error, FileNotFoundError):
+        reason = "missing"
+    elif error.errno == errno.ELOOP:  # O_NOFOLLOW met a link
+        reason = "link"
+    elif error.errno in (errno.ENXIO, errno.EISDIR):
+        reason = "not-a-file"
+    return Unreadable(reason, (error.strerror or str(error)).lower())

@@ -1,0 +1,130 @@
+"""The few values that travel from stage to stage. Frozen, no I/O, standard library only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date
+from fractions import Fraction
+from typing import Literal
+
+Severity = Literal["info", "low", "medium", "high", "critical"]
+SEVERITIES: tuple[Severity, ...] = ("info", "low", "medium", "high", "critical")
+Status = Literal["controlled", "not_controlled", "undetermined"]
+Decision = Literal["allow", "block"]
+Trust = Literal["measured", "declared", "claimed"]  # read off the weights; a declaration; a sidecar, card or metadata
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something worth saying about a file or a model; `id` is stable, in kebab case."""
+
+    id: str
+    severity: Severity
+    message: str
+    path: str
+
+
+@dataclass(frozen=True)
+class Unread:
+    """A part that was not accounted for: `reason` is one of `errors.Reason`, `detail` is one line."""
+
+    path: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Operations known to lie in [low, high]; exact numbers, so that decimals add as written.
+
+    `best` is None when nothing points inside the interval, `high` is None when nothing bounds it.
+    Always low <= best <= high.
+    """
+
+    low: Fraction
+    best: Fraction | None
+    high: Fraction | None
+
+    def __post_init__(self) -> None:
+        inside = self.best is None or (self.low <= self.best and (self.high is None or self.best <= self.high))
+        if self.low < 0 or not inside or (self.high is not None and self.low > self.high):
+            raise ValueError(f"not an interval: {self.low}, {self.best}, {self.high}")
+
+    def __add__(self, other: Interval) -> Interval:
+        return Interval(
+            self.low + other.low,
+            None if self.best is None or other.best is None else self.best + other.best,
+            None if self.high is None or other.high is None else self.high + other.high,
+        )
+
+    def union(self, other: Interval) -> Interval:
+        """The smallest interval that holds both; `best` is the larger one, which errs to the safe side."""
+        bests = [b for b in (self.best, other.best) if b is not None]
+        return Interval(
+            min(self.low, other.low),
+            max(bests) if bests else None,
+            None if self.high is None or other.high is None else max(self.high, other.high),
+        )
+
+
+ZERO = Interval(Fraction(0), Fraction(0), Fraction(0))
+UNBOUNDED = Interval(Fraction(0), None, None)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One piece of evidence: a quantity as an interval, who said it, where it stood, how far it is trusted."""
+
+    quantity: str  # "training operations", "training tokens", "parameters" ...
+    low: Fraction
+    high: Fraction
+    source: str  # "trainer_state.json", "model card", "declaration" ...
+    where: str  # file and key
+    trust: Trust
+
+
+@dataclass(frozen=True)
+class Term:
+    """One line of a derivation: `value` in `unit`, the formula with its inputs, and the source of the rule."""
+
+    label: str
+    value: Fraction
+    unit: str
+    formula: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Operations:
+    """Training operations with everything that led to them."""
+
+    interval: Interval
+    method: str
+    terms: tuple[Term, ...] = ()
+    evidence: tuple[Claim, ...] = ()
+    assumptions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Law:
+    """The two dated facts about a regime: what its text is, and whether it is enforced."""
+
+    text_as_of: date
+    status: str
+    enforcement: str
+    enforcement_as_of: date
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A regime's answer for one model. `clause` is the citation that decided."""
+
+    regime: str
+    status: Status
+    clause: str
+    reason: str
+    law: Law
+    conditions: tuple[str, ...] = ()
+    unattested: tuple[str, ...] = ()  # those of `conditions` that nobody attested
+    to_settle: tuple[str, ...] = ()
+    not_assessed: tuple[str, ...] = field(default=())
