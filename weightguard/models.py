@@ -118,7 +118,7 @@ def assemble(folder: Folder) -> tuple[Model, ...]:
     config = load_json(folder.texts[CONFIG]) if CONFIG in folder.texts else None
     optimizer = [w for w in left if is_optimizer_only(w.container.tensors)]
     groups += [_Group((w,), w.path) for w in left if w not in optimizer and len(w.container.tensors)]
-    if config is not None:
+    if config is not None and len(groups) > 1:
         groups = _merge_copies(groups)
     if len(groups) == 1:
         groups[0] = replace(groups[0], beside=tuple(optimizer))

@@ -14,11 +14,10 @@ from fractions import Fraction
 from typing import Any, Literal
 
 from weightguard.errors import ConfigurationError
-from weightguard.evidence.declaration import is_sha256
 from weightguard.limits import LIMITS
 from weightguard.rules.provenance import bounds
 from weightguard.rules.regime import SHIPPED
-from weightguard.toml_lines import Checker, Document, Key, nearest, read, shown
+from weightguard.toml_lines import Checker, Document, Key, is_sha256, nearest, read, shown
 from weightguard.values import SEVERITIES, Decision, Finding, Severity, Verdict
 
 SCHEMA = "weightguard/policy/1"
@@ -276,7 +275,9 @@ def _only_tightens(check: Checker, inside: Key, table: Mapping[str, Any], policy
     advice = "a policy found by search may only tighten: to use this one, pass --policy"
     for name, words in _CHOICES.items():
         if words.index(getattr(policy, name)) < words.index(getattr(base, name)):
-            check.problem((*inside, name), f'{name} = "{getattr(policy, name)}" is looser than "{getattr(base, name)}"; {advice}')
+            check.problem(
+                (*inside, name), f'{name} = "{getattr(policy, name)}" is looser than "{getattr(base, name)}"; {advice}'
+            )
     for name in (*_LARGER_IS_TIGHTER, *_SMALLER_IS_TIGHTER):
         value, least = getattr(policy, name), getattr(base, name)
         if value > least if name in _SMALLER_IS_TIGHTER else value < least:
@@ -302,7 +303,7 @@ def decide(verdicts: Sequence[Verdict], findings: Sequence[Finding], policy: Pol
                 return "block"
         elif verdict.status != "not_controlled":  # controlled, or a status that nobody knows
             return "block"
-        elif verdict.unattested and policy.undeclared_conditions == "block":
+        elif verdict.unattested and policy.undeclared_conditions == "block":  # noqa: SIM114 (two reasons, two branches)
             return "block"
     limit = SEVERITIES.index(policy.findings)
     return "block" if any(SEVERITIES.index(finding.severity) >= limit for finding in findings) else "allow"
@@ -369,5 +370,3 @@ def _reported(path: str | None) -> str | None:
 
 def _number(value: Fraction | int) -> int | float:
     return int(value) if Fraction(value).denominator == 1 else float(value)
-
-

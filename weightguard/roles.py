@@ -23,7 +23,9 @@ _BUFFERS: Final = frozenset(
     relative_position_index relative_coords_table attn_mask causal_mask cos_cached sin_cached rope_freqs
     e_score_correction_bias _extra_state n_averaged num_updates""".split()
 )
+_FEW_BUFFERS: Final = 1 << 20
 _ROTARY = re.compile(r"(?:^|\.)(?:rotary_emb|rope)\.(?:freqs|inv_freq|cos|sin|cos_cached|sin_cached)$")
+_ROTARY_LAST: Final = frozenset({"freqs", "inv_freq", "cos", "sin", "cos_cached", "sin_cached"})
 _CAUSAL_MASK = re.compile(r"(?:^|\.)(?:attn|attention|self_attention)\.(?:attention\.)?(?:bias|mask)$")  # GPT-2, GPT-J, GPT-NeoX
 
 # Optimizer state: torch.optim's slots, and where trainers keep them.
@@ -44,26 +46,42 @@ def roles_by_name(table: TensorTable) -> UInt8:
     ranks = table.ranks.tolist()
     for row, (name, dtype) in enumerate(zip(table.names, table.dtypes.tolist(), strict=True)):
         last = name[name.rfind(".") + 1 :]
-        if last in _SLOTS or _OPTIMIZER.search(name) or _OPTIMIZER_STATE.match(name):
+        if _of_optimizer(name, last):
             roles[row] = OPTIMIZER
-        elif last in _BUFFERS or _ROTARY.search(name):
+        elif last in _BUFFERS or (last in _ROTARY_LAST and _ROTARY.search(name)):
             roles[row] = BUFFER
         elif ranks[row] == 4 and _CAUSAL_MASK.search(name) and table.shape(row)[:2] == (1, 1):
             roles[row] = BUFFER
         elif dtype not in FLOATING:
             roles[row] = OTHER
+    _weigh_buffers(table, roles)
     _mark_copies(table, roles)
     return roles
 
 
+def _weigh_buffers(table: TensorTable, roles: UInt8) -> None:
+    """Buffers are small beside the weights: where they are not, a name hides weights, and all of them count."""
+    floating = np.isin(table.dtypes, sorted(FLOATING))
+    buffers, weights = (roles == BUFFER) & floating, (roles == WEIGHT) & floating
+    if sum(table.elements[buffers].tolist()) > max(sum(table.elements[weights].tolist()), _FEW_BUFFERS):
+        roles[buffers] = WEIGHT
+
+
 def is_optimizer_only(table: TensorTable) -> bool:
     """Whether a file holds optimizer state and nothing else."""
-    return len(table) > 0 and bool((roles_by_name(table) == OPTIMIZER).all())
+    return len(table) > 0 and all(_of_optimizer(name, name[name.rfind(".") + 1 :]) for name in table.names)
+
+
+def _of_optimizer(name: str, last: str) -> bool:
+    if last in _SLOTS:
+        return True
+    maybe = "optim" in name or "scheduler" in name or name.startswith("state.")  # cheaper than a search of every name
+    return maybe and bool(_OPTIMIZER.search(name) or _OPTIMIZER_STATE.match(name))
 
 
 def _mark_copies(table: TensorTable, roles: UInt8) -> None:
     """A moving average is a copy only where the weight that it averages is there too."""
-    averaged = [row for row, name in enumerate(table.names) if _COPY.search(name)]
+    averaged = [row for row, name in enumerate(table.names) if ("ema" in name or "av" in name or "swa" in name) and _COPY.search(name)]
     if not averaged:
         return
     inside = set(averaged)

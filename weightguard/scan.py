@@ -99,7 +99,7 @@ def _judge(model: Model, declared: Attached, request: Request) -> ModelReport:
     if config is not None and family is not None:
         architecture, wrong = describe(model.tensors, parameters, config, family, tied, model.path)
         findings += wrong
-    missing = (*model.missing, *missing_parts(model.tensors, config))
+    missing = (*model.missing, *missing_parts(model.tensors, config), *_too_much_state(parameters))
     forward, limit = _forward(model, parameters, architecture, config, policy)
     missing += limit
 
@@ -186,6 +186,13 @@ def _lineage(declarations: Sequence[Declaration], forward: Forward | None, conte
     for other in lineages[1:]:
         first = Lineage(first.total.union(other.total), None, first.total.union(other.total), first.terms + other.terms)
     return first
+
+
+def _too_much_state(parameters: Parameters) -> tuple[str, ...]:
+    """Optimizers keep two or three values a weight: more is the state of a model whose weights are not here."""
+    if parameters.by_role["optimizer"] > 8 * max(parameters.total, 1024):
+        return ("optimizer state of more weights than are here",)
+    return ()
 
 
 def _bounds(policy: Policy) -> Bounds:

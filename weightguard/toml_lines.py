@@ -7,6 +7,7 @@ nesting, key length and number length, in one linear pass, before `tomllib` sees
 
 from __future__ import annotations
 
+import functools
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,8 +28,14 @@ WORD = 100  # characters of one bare key or number
 PROBLEMS = 50  # complaints about one file; the rest are counted
 MAGNITUDE = 40  # numbers of more than 1e40 or less than 1e-40 are refused unread
 
-_TOKEN = re.compile(
-    r"""
+_AT_LINE = r" \(at line (\d+), column \d+\)$"
+
+
+@functools.cache
+def _token_pattern() -> re.Pattern[str]:
+    """Compiled on first use: most scans read no TOML of anybody's."""
+    return re.compile(
+        r"""
     (?P<newline>\n)
   | (?P<space>[ \t\r]++)
   | (?P<comment>\#[^\n]*+)
@@ -40,9 +47,8 @@ _TOKEN = re.compile(
   | (?P<mark>[\[\]{}.,=])
   | (?P<other>.)
     """,
-    re.VERBOSE | re.DOTALL,
-)
-_AT_LINE = re.compile(r" \(at line (\d+), column \d+\)$")
+        re.VERBOSE | re.DOTALL,
+    )
 
 
 class _Token(NamedTuple):
@@ -54,7 +60,7 @@ class _Token(NamedTuple):
 def _tokens(text: str) -> Iterator[_Token]:
     """The text without spaces and comments. Any text has tokens; whether it is TOML, `tomllib` says."""
     line = 1
-    for match in _TOKEN.finditer(text):
+    for match in _token_pattern().finditer(text):
         kind, word = match.lastgroup or "other", match.group()
         if kind not in ("space", "comment"):
             yield _Token(kind, word, line)
@@ -90,7 +96,7 @@ def read(path: str, text: str) -> Document:
         data = tomllib.loads(text, parse_float=_exact)
     except tomllib.TOMLDecodeError as error:
         message = str(error)
-        found = _AT_LINE.search(message)
+        found = re.search(_AT_LINE, message)
         line = int(found.group(1)) if found else text.count("\n") + 1
         message = message[: found.start()] if found else message
         raise ConfigurationError(f"{path}:{line}: not valid TOML: {shown(message, 200, quote=False)}") from None
@@ -247,6 +253,11 @@ def _lines(tokens: Sequence[_Token]) -> dict[Key, int]:
     return _Walk(tokens).run()
 
 
+def is_sha256(value: object) -> bool:
+    """Whether a value is a SHA-256 in hexadecimal."""
+    return isinstance(value, str) and len(value) == 64 and all(c in "0123456789abcdef" for c in value.lower())
+
+
 def shown(value: object, length: int = 60, *, quote: bool = True) -> str:
     """A value from the file as text for a message: one line, printable, at most `length` characters of it."""
     text = value if isinstance(value, str) else str(value)
@@ -292,7 +303,7 @@ class Checker:
             if name not in known and len(self.problems) <= PROBLEMS:
                 guess = nearest(name, known)
                 hint = f"did you mean {guess}?" if guess else "known here: " + ", ".join(known)
-                inside = f" in [{key_text(key)}]" if key else ""
+                inside = f" in {key_text(key)}" if key else ""
                 self.problem((*key, name), f"unknown key {shown(name)}{inside}; {hint}")
 
     def table(self, parent: Mapping[str, Any], key: Key, known: Sequence[str]) -> Mapping[str, Any] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import json
 import os
 import tomllib
@@ -26,13 +26,13 @@ from weightguard.evidence.declaration import (
     Start,
     Unclear,
     load,
-    restricts,
     template,
 )
+from weightguard.evidence.publication import restricts
 from weightguard.toml_lines import PROBLEMS
 from weightguard.values import Interval
 
-AS_OF = datetime.date(2026, 11, 24)
+AS_OF = dt.date(2026, 11, 24)
 SCHEMA = 'schema = "weightguard/declaration/1"\n'
 DIGEST = "0123456789abcdef" * 4
 
@@ -88,7 +88,7 @@ expires = 2027-11-24
 )
 
 
-def problems(text: str, as_of: datetime.date = AS_OF) -> list[str]:
+def problems(text: str, as_of: dt.date = AS_OF) -> list[str]:
     with pytest.raises(ConfigurationError) as error:
         load("w.toml", text, as_of)
     return list(error.value.problems)
@@ -113,12 +113,20 @@ def one_problem(body: str, *words: str, line: int | None = None) -> None:
 
 def test_whole_declaration_is_read_exactly() -> None:
     declaration = load("w.toml", WHOLE, AS_OF)
-    assert (declaration.name, declaration.run, declaration.whole, declaration.country) == ("acme-l-2", "sft", True, "US")
+    assert (declaration.name, declaration.run, declaration.whole, declaration.country) == (
+        "acme-l-2",
+        "sft",
+        True,
+        "US",
+    )
     assert declaration.parameters == 405_800_000_000 and declaration.published is None
     assert declaration.selects_files == {"model.safetensors": DIGEST} and declaration.selects_path is None
     pretrain, sft, teacher = declaration.runs.values()
     assert pretrain.phases == (Phase(Fraction(15 * 10**12), 8192), Phase(Fraction(6 * 10**11), 131072))
-    assert pretrain.data == (DataSource(Fraction(12, 100), False, "acme-teacher"), DataSource(Fraction(88, 100), True, None))
+    assert pretrain.data == (
+        DataSource(Fraction(12, 100), False, "acme-teacher"),
+        DataSource(Fraction(88, 100), True, None),
+    )
     assert (pretrain.data_complete, pretrain.kind, pretrain.line, sft.data_complete) == (True, "pre-training", 9, False)
     assert sft.starts_from[0] == Start("pretrain", None, False, None)
     base = sft.starts_from[1]
@@ -131,7 +139,7 @@ def test_whole_declaration_is_read_exactly() -> None:
     assert declaration.generators == {
         "acme-teacher": Generator("acme-teacher", False, Interval(made, made, made), ("teacher-pretrain",))
     }
-    assert declaration.approval == Approval("A. Person", "EC-12", AS_OF, datetime.date(2027, 11, 24))
+    assert declaration.approval == Approval("A. Person", "EC-12", AS_OF, dt.date(2027, 11, 24))
     assert [run.id for run in declaration.lineage()] == ["sft", "pretrain"]
 
 
@@ -192,12 +200,12 @@ def test_order_of_declaration_is_irrelevant(order: list[int]) -> None:
 EVIDENCE = 'url = "https://example.org/m", date = 2026-01-31, licence = "apache-2.0", unrestricted = true'
 
 
-def published(value: str, as_of: datetime.date = AS_OF) -> Published | Unclear | None:
+def published(value: str, as_of: dt.date = AS_OF) -> Published | Unclear | None:
     return load("w", f"{SCHEMA}[model]\npublished = {value}\n", as_of).published
 
 
 def test_published_clears_only_as_a_whole_table() -> None:
-    assert published("{" + EVIDENCE + "}") == Published("https://example.org/m", datetime.date(2026, 1, 31), "apache-2.0")
+    assert published("{" + EVIDENCE + "}") == Published("https://example.org/m", dt.date(2026, 1, 31), "apache-2.0")
     assert published("false") is None
     assert load("w", SCHEMA, AS_OF).published is None
 
@@ -231,24 +239,26 @@ def test_any_other_publication_is_unclear(value: str) -> None:
 
 
 def test_publication_counts_from_its_day() -> None:
-    assert isinstance(published("{" + EVIDENCE + "}", datetime.date(2026, 1, 31)), Published)
-    assert isinstance(published("{" + EVIDENCE + "}", datetime.date(2026, 1, 30)), Unclear)
+    assert isinstance(published("{" + EVIDENCE + "}", dt.date(2026, 1, 31)), Published)
+    assert isinstance(published("{" + EVIDENCE + "}", dt.date(2026, 1, 30)), Unclear)
 
 
 def test_unknown_key_of_publication_is_an_error() -> None:
     found = problems(f"{SCHEMA}[model]\npublished = {{{EVIDENCE.replace('licence', 'license')}}}\n")
-    assert found == ['w.toml:3: unknown key "license" in [model.published]; did you mean licence?']
+    assert found == ['w.toml:3: unknown key "license" in model.published; did you mean licence?']
 
 
-@pytest.mark.parametrize("licence", ["apache-2.0", "mit", "cc-by-4.0", "cc-by-sa-4.0", "bsd-3-clause", "gpl-3.0", "cc0-1.0", "odc-by"])
+@pytest.mark.parametrize(
+    "licence", ["apache-2.0", "mit", "cc-by-4.0", "cc-by-sa-4.0", "bsd-3-clause", "gpl-3.0", "cc0-1.0", "odc-by"]
+)
 def test_free_licences_do_not_restrict(licence: str) -> None:
     assert not restricts(licence)
 
 
 @pytest.mark.parametrize(
     "licence",
-    ["llama2", "Llama 3.1 Community License", "gemma", "cc-by-nc-4.0", "CC-BY-ND", "bigscience-bloom-rail-1.0", "creativeml-openrail-m",
-     "openrail++", "unknown", "mistral-ai-research-licence", "proprietary"],
+    ["llama2", "Llama 3.1 Community License", "gemma", "cc-by-nc-4.0", "CC-BY-ND", "bigscience-bloom-rail-1.0",
+     "creativeml-openrail-m", "openrail++", "unknown", "mistral-ai-research-licence", "proprietary"],
 )  # fmt: skip
 def test_limited_licences_restrict(licence: str) -> None:
     assert restricts(licence)
@@ -380,7 +390,8 @@ def test_cycle_through_several_runs() -> None:
 
 
 def test_cycle_through_a_generator() -> None:
-    text = '[[run]]\nid = "a"\noperations = 1\n[[run.data]]\nshare = 0.5\ngenerator = "g"\n[[generator]]\nid = "g"\ntraining_runs = ["b"]\n'
+    text = '[[run]]\nid = "a"\noperations = 1\n[[run.data]]\nshare = 0.5\ngenerator = "g"\n'
+    text += '[[generator]]\nid = "g"\ntraining_runs = ["b"]\n'
     text += '[[run]]\nid = "b"\nstarts_from = ["a"]\noperations = 1\n'
     found = problems(SCHEMA + text)
     assert len(found) == 1 and "data generator goes in a circle" in found[0]
@@ -394,7 +405,10 @@ def test_a_generator_trained_by_earlier_runs_is_no_cycle() -> None:
 
 def test_a_long_chain_needs_no_recursion() -> None:
     count = 4000
-    runs = [f'[[run]]\nid = "{i}"\nstarts_from = {[str(i - 1)] if i else []}\noperations = 1\n'.replace("'", '"') for i in range(count)]
+    runs = [
+        f'[[run]]\nid = "{i}"\nstarts_from = {[str(i - 1)] if i else []}\noperations = 1\n'.replace("'", '"')
+        for i in range(count)
+    ]
     assert len(load("w", SCHEMA + "".join(runs), AS_OF).lineage()) == count
 
 
@@ -418,12 +432,13 @@ def test_any_text_is_a_declaration_or_a_configuration_error(text: str) -> None:
         assert all(problem.startswith("w.toml:") for problem in error.problems)
 
 
-SNIPPETS = st.sampled_from(
-    ["[model]", "[[run]]", "[run]", "[[run.data]]", "[[run.phase]]", "[[generator]]", "[origin]", "[approval]", 'id = "a"', "id = 1",
-     'run = "a"', "share = 0.5", "share = 2", "tokens = 1", "operations = [1, 2]", "operations = nan", "hardware = {}", "phase = 1",
-     'starts_from = ["a"]', "starts_from = [[]]", 'generator = "a"', 'training_runs = ["a"]', "published = true", "published = []",
-     "data = 1", "data = [1]", "files = 1", "expires = 2020-01-01", 'by = ""', 'a."b".c = 1', "date = 2026-01-01", "country = []"]
-)  # fmt: skip
+SNIPPETS = st.sampled_from([
+    "[model]", "[[run]]", "[run]", "[[run.data]]", "[[run.phase]]", "[[generator]]", "[origin]", "[approval]",
+    'id = "a"', "id = 1", 'run = "a"', "share = 0.5", "share = 2", "tokens = 1", "operations = [1, 2]",
+    "operations = nan", "hardware = {}", "phase = 1", 'starts_from = ["a"]', "starts_from = [[]]",
+    'generator = "a"', 'training_runs = ["a"]', "published = true", "published = []", "data = 1", "data = [1]",
+    "files = 1", "expires = 2020-01-01", 'by = ""', 'a."b".c = 1', "date = 2026-01-01", "country = []",
+])  # fmt: skip
 
 
 @given(st.lists(SNIPPETS, max_size=14))
@@ -450,9 +465,12 @@ def test_template_is_toml_that_loads_once_filled_in(name: str, context: int | No
 
 def test_template_parts_load_where_they_are_uncommented() -> None:
     text = template("m", 7, 8192).replace('"FILL IN"', "1e12")
-    lines = [line[2:] if line.startswith(("# [", "# id", "# share", "# gen", "# train", "# weights")) else line for line in text.split("\n")]
+    lines = [
+        line[2:] if line.startswith(("# [", "# id", "# share", "# gen", "# train", "# weights")) else line
+        for line in text.split("\n")
+    ]
     lines = [line for line in lines if not line.startswith(("[[run.phase", "[approval", "[origin"))]
-    text = "\n".join(lines).replace("# kind = \"fine", "kind = \"fine").replace('# starts_from = ["pre', 'starts_from = ["pre')
+    text = "\n".join(lines).replace('# kind = "fine', 'kind = "fine').replace('# starts_from = ["pre', 'starts_from = ["pre')
     text = text.replace("# operations = 4e23", "operations = 4e23").replace('run = "pretrain"', 'run = "sft"')
     declaration = load("w", text, AS_OF)
     assert [run.id for run in declaration.lineage()] == ["sft", "pretrain"] and "teacher" in declaration.generators
@@ -460,7 +478,9 @@ def test_template_parts_load_where_they_are_uncommented() -> None:
 
 def schema_errors(text: str) -> list[Any]:
     jsonschema = pytest.importorskip("jsonschema")
-    with open(os.path.join(os.path.dirname(weightguard.__file__), "schemas", "declaration.schema.json"), encoding="utf-8") as file:
+    with open(
+        os.path.join(os.path.dirname(weightguard.__file__), "schemas", "declaration.schema.json"), encoding="utf-8"
+    ) as file:
         schema = json.load(file)
     jsonschema.Draft202012Validator.check_schema(schema)
     return list(jsonschema.Draft202012Validator(schema).iter_errors(json.loads(json.dumps(tomllib.loads(text), default=str))))
@@ -474,7 +494,15 @@ def test_json_schema_accepts_what_load_accepts() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", ["", "operations = 1\ntokens = 1", "operations = -1", "operatoins = 1", 'operations = 1\nstarts_from = "b"', "context = 1\noperations = 1"]
+    "body",
+    [
+        "",
+        "operations = 1\ntokens = 1",
+        "operations = -1",
+        "operatoins = 1",
+        'operations = 1\nstarts_from = "b"',
+        "context = 1\noperations = 1",
+    ],
 )
 def test_json_schema_refuses_what_load_refuses(body: str) -> None:
     text = f'{SCHEMA}[[run]]\nid = "a"\n{body}\n'

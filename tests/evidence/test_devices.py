@@ -13,7 +13,11 @@ from weightguard.evidence.devices import hardware_operations, peak, utilisation_
 
 
 def hardware(
-    device: str, precision: str | None = "bf16", utilisation: tuple[str, str] | None = ("0.5", "0.5"), count: int = 1, hours: int = 1
+    device: str,
+    precision: str | None = "bf16",
+    utilisation: tuple[str, str] | None = ("0.5", "0.5"),
+    count: int = 1,
+    hours: int = 1,
 ) -> Hardware:
     share = None if utilisation is None else (Fraction(utilisation[0]), Fraction(utilisation[1]))
     return Hardware(device, Fraction(count), Fraction(hours), share, precision)
@@ -64,13 +68,20 @@ def test_formula_of_the_commission_s_examples() -> None:
 
 def test_numbers_are_exact() -> None:
     interval, _ = hardware_operations(hardware("A100", count=1000, hours=10, utilisation=("0.3", "0.4")))
-    assert (interval.low, interval.high) == (1000 * 10 * 3600 * 312 * 10**12 * Fraction(3, 10), 1000 * 36000 * 312 * 10**12 * Fraction(4, 10))
+    assert (interval.low, interval.high) == (
+        1000 * 10 * 3600 * 312 * 10**12 * Fraction(3, 10),
+        1000 * 36000 * 312 * 10**12 * Fraction(4, 10),
+    )
 
 
 def test_unstated_utilisation_takes_the_prior() -> None:
     interval, formula = hardware_operations(hardware("A100", utilisation=None))
     whole = 3600 * 312 * 10**12
-    assert (interval.low, interval.best, interval.high) == (whole * Fraction(15, 100), whole * Fraction(35, 100), whole * Fraction(60, 100))
+    assert (interval.low, interval.best, interval.high) == (
+        whole * Fraction(15, 100),
+        whole * Fraction(35, 100),
+        whole * Fraction(60, 100),
+    )
     assert "prior" in formula and utilisation_source()
 
 
@@ -85,7 +96,10 @@ def test_unstated_precision_is_unbounded_where_a_faster_peak_is_not_known() -> N
     assert interval.low == 1800 * Fraction("2.25e15") and interval.high is None and "or more" in formula
 
 
-@pytest.mark.parametrize(("device", "precision"), [("abacus", "bf16"), ("H100", "bf16"), ("", "bf16"), ("H100-SXM", "fp4"), ("V100-SXM", "bf16"), ("B200", "fp8")])
+@pytest.mark.parametrize(
+    ("device", "precision"),
+    [("abacus", "bf16"), ("H100", "bf16"), ("", "bf16"), ("H100-SXM", "fp4"), ("V100-SXM", "bf16"), ("B200", "fp8")],
+)
 def test_unknown_device_or_precision_is_unbounded_and_says_so(device: str, precision: str) -> None:
     interval, formula = hardware_operations(hardware(device, precision))
     assert (interval.low, interval.best, interval.high) == (0, None, None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import os
 import re
 import tomllib
@@ -20,8 +20,8 @@ from weightguard.rules.regime import SHIPPED, Facts, law, regime, written
 from weightguard.rules.us_ear_4e091 import entry
 from weightguard.values import Interval, Verdict
 
-AS_OF = datetime.date(2026, 11, 24)
-FULL = Published("https://example.org/weights", datetime.date(2026, 1, 31), "apache-2.0")
+AS_OF = dt.date(2026, 11, 24)
+FULL = Published("https://example.org/weights", dt.date(2026, 1, 31), "apache-2.0")
 UNCLEAR = Unclear("published is stated without evidence")
 STRICTNESS = {"not_controlled": 0, "undetermined": 1, "controlled": 2}
 
@@ -177,7 +177,9 @@ def test_more_operations_never_turn_a_verdict_looser(facts: Facts, more_low: Fra
 
 
 @given(any_facts(), COUNTS, COUNTS, COUNTS, st.booleans())
-def test_a_wider_interval_never_decides_more(facts: Facts, down: Fraction, up: Fraction, base_up: Fraction, open_: bool) -> None:
+def test_a_wider_interval_never_decides_more(
+    facts: Facts, down: Fraction, up: Fraction, base_up: Fraction, open_: bool
+) -> None:
     assert facts.additional is not None
 
     def wider(old: Interval, down: Fraction, up: Fraction) -> Interval:
@@ -268,15 +270,30 @@ def test_technical_note_3_takes_generators_together() -> None:
     assert len(found) == 1 and "teacher" in found[0] and "other" in found[0]
 
 
+def test_technical_note_3_weighs_runs_by_their_operations() -> None:
+    """A tenth of all training operations, not of one run's."""
+    text = DECLARED.format(data="").replace(
+        "operations = 1e23", 'operations = 1e23\n[[run.data]]\nshare = 1\ngenerator = "teacher"'
+    )
+    declaration = load("w.toml", text, AS_OF)
+
+    def found(sft: Interval) -> bool:
+        return entry.technical_note_3_uncounted(declaration, {"pretrain": interval(9 * 10**24), "sft": sft}) != ()
+
+    assert entry.technical_note_3_uncounted(declaration) != ()
+    assert not found(interval(10**23)) and not found(interval(10**24))
+    assert found(interval(10**24 + 1)) and found(interval([0, 2 * 10**24])) and found(interval([0]))
+
+
 # ---- dated status
 
 
 def test_status_is_the_last_entry_not_after_the_day() -> None:
     dated = standing(entry.FOLDER)
-    assert "not required before 2025-05-15" in law(dated, datetime.date(2025, 5, 14)).status
-    assert "compliance date reached" in law(dated, datetime.date(2025, 5, 15)).status
-    assert "not enforced" not in law(dated, datetime.date(2025, 5, 12)).enforcement
-    assert "not enforced" in law(dated, datetime.date(2025, 5, 13)).enforcement
+    assert "not required before 2025-05-15" in law(dated, dt.date(2025, 5, 14)).status
+    assert "compliance date reached" in law(dated, dt.date(2025, 5, 15)).status
+    assert "not enforced" not in law(dated, dt.date(2025, 5, 12)).enforcement
+    assert "not enforced" in law(dated, dt.date(2025, 5, 13)).enforcement
     today = law(dated, AS_OF)
     assert "codified" in today.status and "not enforced" in today.enforcement
     assert today.enforcement_as_of <= AS_OF and today.text_as_of <= AS_OF
@@ -284,8 +301,8 @@ def test_status_is_the_last_entry_not_after_the_day() -> None:
 
 def test_before_the_first_entry_it_says_so() -> None:
     dated = standing(entry.FOLDER)
-    assert latest(dated.legal, datetime.date(2025, 1, 12)) is None
-    answer = entry.classify(Facts(True, interval(10**26)), datetime.date(2025, 1, 12))
+    assert latest(dated.legal, dt.date(2025, 1, 12)) is None
+    answer = entry.classify(Facts(True, interval(10**26)), dt.date(2025, 1, 12))
     assert answer.status == "controlled"
     assert "2025-01-13" in answer.law.status and "not in force" in answer.law.status
 
@@ -340,5 +357,5 @@ def test_bounds_have_sources() -> None:
 @pytest.mark.parametrize("id", SHIPPED)
 def test_shipped_regimes_have_what_a_regime_has(id: str) -> None:
     found = regime(id)
-    assert found.ID == id and found.TITLE and found.SOURCES
+    assert (found.ID, bool(found.TITLE), bool(found.SOURCES)) == (id, True, True)
     assert found.classify(Facts(True, interval(0)), AS_OF).regime == id

@@ -49,7 +49,7 @@ def kinds_of(table: TensorTable, roles: UInt8, layers: Int64) -> UInt8:
     for row, (name, rank, role) in enumerate(zip(table.names, table.ranks.tolist(), roles.tolist(), strict=True)):
         if role != WEIGHT:
             continue
-        expert = _EXPERT.search(name) is not None
+        expert = ".experts." in name
         if rank < 2 or name.endswith("bias"):
             kinds[row] = ROUTED_VECTOR if expert else VECTOR
         elif layers[row] < 0 and name.endswith(_POSITIONS):
@@ -68,7 +68,7 @@ def experts_stored(table: TensorTable, roles: UInt8, layers: Int64) -> dict[int,
     numbers: dict[int, set[int]] = {}
     stacked: dict[int, int] = {}
     for row, name in enumerate(table.names):
-        if roles[row] != WEIGHT or (match := _EXPERT.search(name)) is None:
+        if roles[row] != WEIGHT or ".experts." not in name or (match := _EXPERT.search(name)) is None:
             continue
         layer = int(layers[row])
         if match[1] is not None:

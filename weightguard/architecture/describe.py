@@ -26,6 +26,10 @@ from weightguard.tensors import Int64, TensorTable
 from weightguard.values import Finding
 
 
+_QUERIES = (".q_proj.weight", ".q_b_proj.weight")
+_CHECKED = (*EMBEDDINGS, *_QUERIES)
+
+
 @dataclass(frozen=True, eq=False)
 class Architecture:
     """A decoder's shape, and its columns, one row a layer and a last row for what stands outside the layers.
@@ -143,7 +147,9 @@ def _contradictions(table: TensorTable, parameters: Parameters, config: Config, 
     hidden, vocabulary = config.number(*HIDDEN), config.number("vocab_size")
     widths = {hidden, config.number("word_embed_proj_dim")}
     for row, name in enumerate(table.names):
-        if parameters.roles[row] != WEIGHT or parameters.logical[row] not in (0, table.elements[row]):
+        if not name.endswith(_CHECKED) or parameters.roles[row] != WEIGHT:
+            continue
+        if parameters.logical[row] not in (0, table.elements[row]):
             continue
         shape = table.shape(row)
         if len(shape) != 2:
@@ -152,6 +158,6 @@ def _contradictions(table: TensorTable, parameters: Parameters, config: Config, 
             return f"hidden size {hidden}, {name} is {shape[1]} wide"
         if name.endswith(EMBEDDINGS) and vocabulary and shape[0] < vocabulary:
             return f"a vocabulary of {vocabulary}, {name} has {shape[0]} rows"
-        if name.endswith((".q_proj.weight", ".q_b_proj.weight")) and shape[0] != attention.heads * attention.qk:
+        if name.endswith(_QUERIES) and shape[0] != attention.heads * attention.qk:
             return f"{attention.heads} heads of {attention.qk}, {name} has {shape[0]} rows"
     return ""

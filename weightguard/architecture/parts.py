@@ -10,6 +10,7 @@ from weightguard.architecture.config import LAYERS, Config, repeats
 from weightguard.tensors import TensorTable
 
 _ADAPTER = re.compile(r"(?:^|[._])(?:lora_(?:[AB]|up|down|embedding_[AB])|hada_w[12]_[ab]|lokr_w[12]|ia3_l|oft_[rs]|vera_lambda)")
+_ADAPTER_WORDS = ("lora_", "hada_w", "lokr_w", "ia3_l", "oft_", "vera_l")
 _FEWEST_NAMES = 6
 """Tensors of a block that make it a transformer's or a mixer's layer: a list of small modules may have gaps by design."""
 
@@ -19,7 +20,7 @@ def missing_parts(table: TensorTable, config: Config | None) -> list[str]:
     gaps, or are fewer than the config says".
     """
     found = []
-    adapters = sum(_ADAPTER.search(name) is not None for name in table.names)
+    adapters = sum(_ADAPTER.search(name) is not None for name in table.names if any(w in name for w in _ADAPTER_WORDS))
     if adapters * 2 > len(table):
         found.append("an adapter without its base model")
     stacks = {p: blocks for p, blocks in stacks_of(table).items() if max(map(len, blocks.values())) >= _FEWEST_NAMES}
@@ -27,9 +28,12 @@ def missing_parts(table: TensorTable, config: Config | None) -> list[str]:
         absent = sorted(set(range(max(blocks) + 1)) - set(blocks))
         if absent:
             found.append(f"{prefix}* has no number {absent[0]}" + (f" and {len(absent) - 1} more" if len(absent) > 1 else ""))
+        last = blocks[max(blocks)]
+        if sum(len(last) < len(b) for b in blocks.values()) < 2:
+            continue
         common, times = Counter(map(frozenset, blocks.values())).most_common(1)[0]
-        if times > 1 and blocks[max(blocks)] < common:
-            found.append(f"{prefix}{max(blocks)} is cut: it has {len(blocks[max(blocks)])} of {len(common)} tensors")
+        if times > 1 and last < common:
+            found.append(f"{prefix}{max(blocks)} is cut: it has {len(last)} of {len(common)} tensors")
     claimed = config.number(*LAYERS) if config is not None else None
     if claimed and stacks and config is not None and repeats(config) == 1:
         most = max(len(blocks) for blocks in stacks.values())

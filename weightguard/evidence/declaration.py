@@ -6,26 +6,26 @@ what to write instead". Numbers are exact. Nothing here is believed: how far a d
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from weightguard.evidence.template import template as template
-from weightguard.toml_lines import Checker, Key, key_text, nearest, read, shown
+from weightguard.evidence.publication import Published, Unclear, read_published
+from weightguard.evidence.references import check_references, did_you_mean
+from weightguard.evidence.template import template
+from weightguard.toml_lines import Checker, Key, is_sha256, key_text, read, shown
 from weightguard.values import Interval
+
+__all__ = [
+    "FILE_NAME", "SCHEMA", "Approval", "DataSource", "Declaration", "Generator", "Hardware", "Phase", "Published", "Run",
+    "Start", "Unclear", "geometric_mean", "load", "template",
+]  # fmt: skip
 
 SCHEMA = "weightguard/declaration/1"
 FILE_NAME = "weightguard.toml"
-
-# Licences whose own words limit who may use or pass on the weights, or for what: by design never "published" (§ 734.7(a)
-# "without restrictions upon its further dissemination"). Compared with the lower-case licence, as whole words.
-RESTRICTED_LICENCES = (
-    "llama", "gemma", "nc", "noncommercial", "nd", "openrail", "openrail++", "bigscience", "rail", "research", "evaluation",
-    "proprietary", "gated", "nda", "other", "unknown", "custom", "none",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -92,29 +92,13 @@ class Generator:
 
 
 @dataclass(frozen=True)
-class Published:
-    """Where, since when and under which licence the weights are public without restriction, as declared."""
-
-    url: str
-    date: datetime.date
-    licence: str
-
-
-@dataclass(frozen=True)
-class Unclear:
-    """Something was said about publication that does not clear; `reason` says why, in one clause."""
-
-    reason: str
-
-
-@dataclass(frozen=True)
 class Approval:
     """Who approved the model, until when. Printed; decides only where it is signed."""
 
     by: str
     reference: str | None
-    date: datetime.date | None
-    expires: datetime.date
+    date: dt.date | None
+    expires: dt.date
 
 
 @dataclass(frozen=True)
@@ -146,7 +130,7 @@ class Declaration:
         return tuple(found.values())
 
 
-def load(path: str, text: str, as_of: datetime.date) -> Declaration:
+def load(path: str, text: str, as_of: dt.date) -> Declaration:
     """Read a declaration. `as_of` is the day against which an approval expires and a publication lies in the past.
 
     Raises `ConfigurationError` with all problems, each "FILE:LINE: ...", in the order of their lines.
@@ -157,7 +141,7 @@ def load(path: str, text: str, as_of: datetime.date) -> Declaration:
     _schema(check, data)
     runs = _runs(check, data)
     generators = _generators(check, data)
-    _references(check, runs, generators)
+    check_references(check, runs, generators)
     declaration = _model(check, data, runs, generators, as_of)
     check.finish()
     return declaration
@@ -175,7 +159,11 @@ def _schema(check: Checker, data: Mapping[str, Any]) -> None:
 
 
 def _model(
-    check: Checker, data: Mapping[str, Any], runs: Mapping[str, Run], generators: Mapping[str, Generator], as_of: datetime.date
+    check: Checker,
+    data: Mapping[str, Any],
+    runs: Mapping[str, Run],
+    generators: Mapping[str, Generator],
+    as_of: dt.date,
 ) -> Declaration:
     key: Key = ("model",)
     known = ("name", "run", "whole", "path", "files", "published", "parameters")
@@ -188,13 +176,16 @@ def _model(
     origin = check.table(data, ("origin",), ("country",)) or {}
     country = check.string(origin, ("origin", "country"))
     if country is not None and not (len(country) == 2 and country.isascii() and country.isalpha() and country.isupper()):
-        check.problem(("origin", "country"), f'country must be two capital letters of ISO 3166, such as "US", not {shown(country)}')
+        check.problem(
+            ("origin", "country"),
+            f'country must be two capital letters of ISO 3166, such as "US", not {shown(country)}',
+        )
     return Declaration(
         path=check.document.path,
         name=check.string(model, (*key, "name")),
         run=_last_run(check, model, runs),
         whole=check.boolean(model, (*key, "whole")) or False,
-        published=_published(check, model, as_of),
+        published=read_published(check, model, as_of),
         selects_path=selects_path,
         selects_files=files,
         parameters=None if parameters is None else Fraction(parameters),
@@ -223,43 +214,7 @@ def _files(check: Checker, model: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-def is_sha256(value: object) -> bool:
-    """Whether a value is a SHA-256 in hexadecimal."""
-    return isinstance(value, str) and len(value) == 64 and all(c in "0123456789abcdef" for c in value.lower())
-
-
-def _published(check: Checker, model: Mapping[str, Any], as_of: datetime.date) -> Published | Unclear | None:
-    """[model] published: only a whole table clears; false or nothing is None; all else is unclear, with its reason."""
-    key: Key = ("model", "published")
-    value = model.get("published", False)
-    if value is False:
-        return None
-    if not isinstance(value, dict):
-        return Unclear("published is stated without evidence: it takes a table with url, date, licence and unrestricted = true")
-    check.known_keys(value, key, ("url", "date", "licence", "unrestricted"))
-    url, day, licence = value.get("url"), value.get("date"), value.get("licence")
-    if not isinstance(url, str) or not url.lower().startswith(("https://", "http://")) or len(url) < 12:
-        return Unclear("published has no url where anyone can get the weights (https://...)")
-    if not isinstance(day, datetime.date) or isinstance(day, datetime.datetime):
-        return Unclear("published has no date (written 2026-01-31, without quotes or a time)")
-    if day > as_of:
-        return Unclear(f"published is dated {day}, after {as_of}")
-    if not isinstance(licence, str) or not licence.strip():
-        return Unclear("published has no licence")
-    if value.get("unrestricted") is not True:
-        return Unclear("published does not say unrestricted = true (anyone may get the weights and pass them on)")
-    if restricts(licence):
-        return Unclear(f"the licence {shown(licence)} limits who may use or pass on the weights, or is not named")
-    return Published(url, day, licence)
-
-
-def restricts(licence: str) -> bool:
-    """Whether a licence is one of those known to limit use or further dissemination, or is no licence's name."""
-    words = "".join(c if c.isalnum() or c == "+" else " " for c in licence.lower()).split()
-    return any(word.rstrip("0123456789") in RESTRICTED_LICENCES for word in words)
-
-
-def _approval(check: Checker, data: Mapping[str, Any], as_of: datetime.date) -> Approval | None:
+def _approval(check: Checker, data: Mapping[str, Any], as_of: dt.date) -> Approval | None:
     key: Key = ("approval",)
     table = check.table(data, key, ("by", "reference", "date", "expires"))
     if table is None:
@@ -281,7 +236,7 @@ def _last_run(check: Checker, model: Mapping[str, Any], runs: Mapping[str, Run])
     name = check.string(model, key)
     if name is not None:
         if name not in runs:
-            check.problem(key, f"no [[run]] has the id {shown(name)}{_did_you_mean(name, runs)}")
+            check.problem(key, f"no [[run]] has the id {shown(name)}{did_you_mean(name, runs)}")
         return name
     if "run" in model or not runs:
         return None
@@ -295,14 +250,20 @@ def _last_run(check: Checker, model: Mapping[str, Any], runs: Mapping[str, Run])
     return None
 
 
-def _did_you_mean(name: str, known: Mapping[str, Any]) -> str:
-    guess = nearest(name, list(known))
-    return f"; did you mean {shown(guess)}?" if guess else "; write the id of one that is declared in this file"
-
-
 # ---- [[run]]
 
-_RUN_KEYS = ("id", "kind", "starts_from", "operations", "tokens", "context", "phase", "hardware", "data", "data_complete")
+_RUN_KEYS = (
+    "id",
+    "kind",
+    "starts_from",
+    "operations",
+    "tokens",
+    "context",
+    "phase",
+    "hardware",
+    "data",
+    "data_complete",
+)
 _SOURCES = ("operations", "tokens", "phase", "hardware")
 
 
@@ -311,7 +272,9 @@ def _runs(check: Checker, data: Mapping[str, Any]) -> dict[str, Run]:
     for key, table in check.tables(data, ("run",), _RUN_KEYS):
         run = _run(check, key, table)
         if run.id in found:
-            check.problem((*key, "id"), f"the id {shown(run.id)} is taken by the run on line {found[run.id].line}: ids are unique")
+            check.problem(
+                (*key, "id"), f"the id {shown(run.id)} is taken by the run on line {found[run.id].line}: ids are unique"
+            )
         elif run.id:
             found[run.id] = run
     return found
@@ -381,7 +344,9 @@ def _starts(check: Checker, key: Key, value: object) -> tuple[Start, ...]:
             operations = _interval(check, (*item_key, "operations"), item["operations"]) if "operations" in item else None
             found.append(Start(None, model, published, operations))
         else:
-            check.problem(item_key, f'{key_text(item_key)} must be the id of a run or a table {{model = "...", published = true}}')
+            check.problem(
+                item_key, f'{key_text(item_key)} must be the id of a run or a table {{model = "...", published = true}}'
+            )
     runs = [start.run for start in found if start.run is not None]
     if len(set(runs)) < len(runs):
         check.problem(key, f"{key_text(key)} names one run twice")
@@ -437,10 +402,13 @@ def _hardware(check: Checker, run: Key, parent: Mapping[str, Any]) -> Hardware |
     if "utilisation" in table:
         share = _interval(check, (*key, "utilisation"), table["utilisation"])
         if share is not None and share.high is not None:
-            if 0 < share.low and share.high <= 1:
+            if share.low > 0 and share.high <= 1:
                 utilisation = (share.low, share.high)
             else:
-                check.problem((*key, "utilisation"), "utilisation is a share of the dense peak: more than 0, at most 1, such as 0.4")
+                check.problem(
+                    (*key, "utilisation"),
+                    "utilisation is a share of the dense peak: more than 0, at most 1, such as 0.4",
+                )
     if device is None or count is None or hours is None:
         return None
     return Hardware(device, count, hours, utilisation, precision)
@@ -459,7 +427,9 @@ def _data(check: Checker, run: Key, parent: Mapping[str, Any]) -> tuple[DataSour
         if share is None:
             continue
         if share > 1:
-            check.problem((*item_key, "share"), "share is over 1: write the part of this run's operations, such as 0.12 for 12 %")
+            check.problem(
+                (*item_key, "share"), "share is over 1: write the part of this run's operations, such as 0.12 for 12 %"
+            )
             continue
         found.append(DataSource(share, published, generator))
         if total <= 1 < total + share:
@@ -481,82 +451,12 @@ def _generators(check: Checker, data: Mapping[str, Any]) -> dict[str, Generator]
         operations = _interval(check, (*key, name), table[name]) if name in table else None
         runs = table.get("training_runs", [])
         if not isinstance(runs, list) or not all(isinstance(run, str) for run in runs):
-            check.problem((*key, "training_runs"), f"{key_text((*key, 'training_runs'))} is a list of run ids: write [\"<run id>\"]")
+            check.problem(
+                (*key, "training_runs"), f'{key_text((*key, "training_runs"))} is a list of run ids: write ["<run id>"]'
+            )
             runs = []
         if id in found:
             check.problem((*key, "id"), f"the generator id {shown(id)} is taken: variants of one model are one [[generator]]")
         elif id is not None:
             found[id] = Generator(id, published or False, operations, tuple(runs))
     return found
-
-
-# ---- references among runs and generators
-
-
-def _references(check: Checker, runs: Mapping[str, Run], generators: Mapping[str, Generator]) -> None:
-    """Unknown ids, then cycles: a run can't come before itself, by what it starts from or by the models that made its data."""
-    for position, table in enumerate(_tables(check, "run")):
-        for at, start in enumerate(_list(table.get("starts_from"))):
-            if isinstance(start, str) and start.strip() and start not in runs:
-                check.problem(("run", position, "starts_from", at), f"no [[run]] has the id {shown(start)}{_did_you_mean(start, runs)}")
-        for at, source in enumerate(_list(table.get("data"))):
-            name = source.get("generator") if isinstance(source, dict) else None
-            if isinstance(name, str) and name.strip() and name not in generators:
-                hint = _did_you_mean(name, generators)
-                check.problem(("run", position, "data", at, "generator"), f"no [[generator]] has the id {shown(name)}{hint}")
-    for position, table in enumerate(_tables(check, "generator")):
-        for at, name in enumerate(_list(table.get("training_runs"))):
-            if isinstance(name, str) and name not in runs:
-                hint = _did_you_mean(name, runs)
-                check.problem(("generator", position, "training_runs", at), f"no [[run]] has the id {shown(name)}{hint}")
-    starts = {id: [start.run for start in run.starts_from if start.run in runs] for id, run in runs.items()}
-    if cycle := _cycle(starts):
-        _cycle_problem(check, runs, cycle, "starts_from goes in a circle", "a run starts from earlier ones")
-        return
-    before = {id: starts[id] + _teachers(run, runs, generators) for id, run in runs.items()}
-    if cycle := _cycle(before):
-        hint = "name in training_runs only the runs before the data was generated"
-        _cycle_problem(check, runs, cycle, "the training of a data generator goes in a circle", hint)
-
-
-def _teachers(run: Run, runs: Mapping[str, Run], generators: Mapping[str, Generator]) -> list[str | None]:
-    """The runs that trained the models that generated data for `run`."""
-    used = [generators[source.generator or ""] for source in run.data if source.generator in generators]
-    return [id for generator in used for id in generator.training_runs if id in runs]
-
-
-def _tables(check: Checker, name: str) -> list[Mapping[str, Any]]:
-    value = check.document.data.get(name)
-    return value if isinstance(value, list) and all(isinstance(item, dict) for item in value) else []
-
-
-def _list(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _cycle_problem(check: Checker, runs: Mapping[str, Run], cycle: list[str], what: str, hint: str) -> None:
-    path = " -> ".join(shown(id) for id in (*cycle[:6], *(("...",) if len(cycle) > 6 else ()), cycle[0]))
-    position = next(i for i, table in enumerate(_tables(check, "run")) if table.get("id") == cycle[0])
-    check.problem(("run", position), f"{what} ({path}): {hint}")
-
-
-def _cycle(edges: Mapping[str, list[Any]]) -> list[str]:
-    """The nodes of one cycle, or none. Depth-first without recursion: a file may hold a long chain."""
-    done: set[str] = set()
-    for root in edges:
-        path: list[str] = []
-        on_path: set[str] = set()
-        stack: list[tuple[str, bool]] = [(root, False)]
-        while stack:
-            node, leaving = stack.pop()
-            if leaving:
-                on_path.discard(path.pop())
-                done.add(node)
-            elif node in on_path:
-                return path[path.index(node) :]
-            elif node not in done:
-                path.append(node)
-                on_path.add(node)
-                stack.append((node, True))
-                stack.extend((other, False) for other in edges[node])
-    return []

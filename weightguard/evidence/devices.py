@@ -43,8 +43,8 @@ def peak(device: str, precision: str | None) -> tuple[Fraction, str] | None:
 def hardware_operations(hardware: Hardware) -> tuple[Interval, str]:
     """Operations of a run from what it ran on, and the formula with its inputs.
 
-    Without a stated utilisation the prior of devices.toml holds; without a stated precision `low` takes the 16-bit peak and `high`
-    the device's highest. An unknown device or precision gives an interval without an upper end.
+    Without a stated utilisation the prior of devices.toml holds; without a stated precision `low` takes the 16-bit peak and
+    `high` the device's highest. An unknown device or precision gives an interval without an upper end.
     """
     known = _devices().get(_plain(hardware.device))
     if known is None:

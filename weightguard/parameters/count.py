@@ -45,7 +45,7 @@ def count(model: Model, tied: bool) -> Parameters:
     copies = np.isin(table.files, sorted(model.copies))
     roles[copies] = COPY
     logical = np.where(roles == WEIGHT, table.elements, 0)
-    scheme, findings = unpack(table, roles, logical, (model.config or {}).get("quantization_config"))
+    scheme, findings = unpack(table, roles, logical, _quantization(model.config), model.path)
     tie_by_storage(table, roles, logical)
     if tied:
         tie_by_config(table, roles, logical)
@@ -68,6 +68,11 @@ def count(model: Model, tied: bool) -> Parameters:
         possible=possible,
         findings=findings,
     )
+
+
+def _quantization(config: Mapping[str, Any] | None) -> object:
+    """`quantization_config` (transformers), or `quantization` (MLX)."""
+    return (config or {}).get("quantization_config", (config or {}).get("quantization"))
 
 
 def _unexplained(table: TensorTable, roles: UInt8) -> tuple[int, str]:

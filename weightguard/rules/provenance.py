@@ -1,7 +1,7 @@
 """Legal texts, values, statuses and policy bounds as dated data with their sources, and the loader that refuses unknown keys.
 
-Every entry says where it stands (`source`), how surely (`confidence`: "verbatim" the words were seen, "fragment" a part of them,
-"secondary" somebody reported them, "judgement" ours, with the reason in `source`) and when a person last checked it.
+Every entry says where it stands (`source`), how surely (`confidence`: "verbatim" the words were seen, "fragment" a part of
+them, "secondary" somebody reported them, "judgement" ours, its reason in `source`) and when a person last checked it.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def _load(path: str) -> dict[str, Any]:
 
 
 def _entries(path: str, name: str) -> list[dict[str, Any]]:
-    """The tables [[name]] of a file; a key that the dataclass lacks is an error of the dataclass, a confidence is checked here."""
+    """The tables [[name]] of a file. Unknown keys are refused by the dataclasses, an unknown confidence here."""
     entries: list[dict[str, Any]] = _load(path)[name]
     for entry in entries:
         if entry.get("confidence") not in CONFIDENCES:

@@ -13,7 +13,7 @@ from decimal import Decimal, localcontext
 from fractions import Fraction
 from typing import Literal, Protocol, cast
 
-from weightguard.evidence.declaration import Published, Unclear
+from weightguard.evidence.publication import Published, Unclear
 from weightguard.rules.provenance import Event, Standing, latest
 from weightguard.values import Interval, Law, Verdict
 
