@@ -100,7 +100,7 @@ def test_a_given_policy_may_say_anything(tmp_path: Path) -> None:
         "signed",
         "report",
     )
-    assert (policy.maximum_training_tokens, policy.bound_context) == (4 * 10**13, 4096)
+    assert (policy.maximum_training_tokens, policy.bound_context) == (Fraction(4 * 10**13), 4096)
     assert (policy.post_training_factor, policy.kernel_positions, policy.unexplained_bytes) == (
         Fraction(12, 10),
         512,

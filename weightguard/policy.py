@@ -298,12 +298,13 @@ def _only_tightens(check: Checker, inside: Key, table: Mapping[str, Any], policy
 def decide(verdicts: Sequence[Verdict], findings: Sequence[Finding], policy: Policy) -> Decision:
     """Whether one model passes, by its verdicts and findings."""
     for verdict in verdicts:
-        if verdict.status == "undetermined":
-            if policy.undetermined == "block":
-                return "block"
-        elif verdict.status != "not_controlled":  # controlled, or a status that nobody knows
-            return "block"
-        elif verdict.unattested and policy.undeclared_conditions == "block":  # noqa: SIM114 (two reasons, two branches)
+        if verdict.status == "not_controlled":
+            blocks = bool(verdict.unattested) and policy.undeclared_conditions == "block"
+        elif verdict.status == "undetermined":
+            blocks = policy.undetermined == "block"
+        else:  # controlled
+            blocks = True
+        if blocks:
             return "block"
     limit = SEVERITIES.index(policy.findings)
     return "block" if any(SEVERITIES.index(finding.severity) >= limit for finding in findings) else "allow"

@@ -20,6 +20,7 @@ from weightguard.evidence.declaration import Declaration
 from weightguard.formats import identify
 from weightguard.limits import LIMITS
 from weightguard.models import (
+    DECLARATION,
     INDEX_SUFFIX,
     Folder,
     Model,
@@ -60,6 +61,7 @@ class Request:
     policy: Policy
     as_of: date
     declarations: Sequence[tuple[str, str]] = ()
+    read_declarations: bool = True  # those that lie beside the weights
 
 
 def scan(request: Request, progress: Progress | None = None) -> Report:
@@ -70,6 +72,8 @@ def scan(request: Request, progress: Progress | None = None) -> Report:
     asked = {f.shown for f in listing.files}
     models = [m for folder in folders for m in assemble(folder) if m.path in asked or any(f.path in asked for f in m.files)]
     real = {f.shown: f.real for f in read.found}
+    if not request.read_declarations:
+        models = [replace(m, texts={n: t for n, t in m.texts.items() if n != DECLARATION}) for m in models]
     attached = attach(models, request.declarations, policy.declarations, request.as_of, lambda path: sha256(real[path]))
     reports = tuple(_judge(model, attached[model.path], request) for model in models)
     blocked = any(m.decision == "block" for m in reports) or (bool(unread) and policy.unread == "block")

@@ -131,7 +131,10 @@ def test_whole_declaration_is_read_exactly() -> None:
     assert sft.starts_from[0] == Start("pretrain", None, False, None)
     base = sft.starts_from[1]
     assert (base.run, base.model, base.published) == (None, "open-base", True)
-    assert base.operations is not None and (base.operations.low, base.operations.high) == (38 * 10**24, 4 * 10**25)
+    assert base.operations is not None and (base.operations.low, base.operations.high) == (
+        Fraction(38 * 10**24),
+        Fraction(4 * 10**25),
+    )
     rate = (Fraction(36, 100), Fraction(43, 100))
     assert sft.hardware == Hardware("H100-SXM", Fraction(16384), Fraction(1300), rate, "bf16")
     assert teacher.operations == Interval(Fraction(91 * 10**24), Fraction(91 * 10**24), Fraction(91 * 10**24))

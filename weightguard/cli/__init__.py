@@ -55,6 +55,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output is gone: no decision was delivered
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return USAGE
+    except Exception as error:
+        if os.environ.get("WEIGHTGUARD_TRACEBACK"):
+            raise
+        text = f"a fault of weightguard, nothing is allowed: {type(error).__name__}: {error}"
+        print(f"weightguard: {_one_line(text)} (WEIGHTGUARD_TRACEBACK=1 shows where)", file=sys.stderr)
+        return USAGE
     except KeyboardInterrupt:
         print("weightguard: interrupted", file=sys.stderr)
         return USAGE

@@ -30,10 +30,11 @@ def printable(text: str) -> str:
 
 def amount(number: int | Fraction) -> str:
     """A number as people say it: 70.6B, 1.2e26."""
-    for unit, size in (("T", 10**12), ("B", 10**9), ("M", 10**6), ("k", 10**3)):
-        if size <= number < 1000 * size:
-            return f"{number / size:.3g}{unit}" if number < 999.5 * size else f"{float(number):.3g}"
-    return f"{float(number):.3g}"
+    value = float(number)
+    for unit, size in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if size <= value < 999.5 * size:
+            return f"{value / size:.3g}{unit}"
+    return f"{value:.3g}"
 
 
 def render(report: Report, *, quiet: bool = False, colour: bool = False) -> str:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from weightguard.evidence.publication import Published, Unclear
 from weightguard.rules.provenance import Value, sentences, standing, values
 from weightguard.rules.regime import Answer, Facts, law, written
-from weightguard.values import Interval, Status, Verdict
+from weightguard.values import UNBOUNDED, Interval, Status, Verdict
 
 if TYPE_CHECKING:
     from weightguard.evidence.declaration import Declaration
@@ -132,17 +132,20 @@ def _may_exceed(
 ) -> bool:
     """Whether the generated part of all training operations may exceed the limit, for some numbers within the intervals.
 
-    It does if the sum over runs of (share - limit) x operations exceeds zero: the worst is each run's upper end where the share is
-    over the limit, its lower end where it is not. A model that a run starts from adds its operations and no generated data.
+    It does if the sum over runs of (share - limit) x operations exceeds zero: the worst is each run's upper end where the share
+    is over the limit, its lower end where it is not. A model that a run starts from adds its operations and no generated data.
     """
     excess = Fraction(0)
+    models: dict[str | None, Fraction] = {}  # each once, with the fewest operations stated
     for run in declaration.lineage():
-        over, own = shares[run.id] - limit.value, operations[run.id]
+        over, own = shares[run.id] - limit.value, operations.get(run.id, UNBOUNDED)
         if over > 0 and own.high is None:
             return True
         excess += over * (own.high if over > 0 and own.high is not None else own.low)
-        started = (start.operations for start in run.starts_from if start.run is None and start.operations is not None)
-        excess -= limit.value * sum((model.low for model in started), Fraction(0))
+        for start in run.starts_from:
+            if start.run is None and start.operations is not None:
+                models[start.model] = min(start.operations.low, models.get(start.model, start.operations.low))
+    excess -= limit.value * sum(models.values(), Fraction(0))
     return replace(limit, value=Fraction(0)).meets(excess)
 
 
