@@ -47,9 +47,7 @@ def forward_by_layer(
 
 
 @kernel(work=lambda matmul, *_: 4 * len(matmul))
-def operations_at_context(
-    matmul: Int64, attention: Int64, window: Int64, context: int, causal: bool, out_twice: Int64
-) -> int:
+def operations_at_context(matmul: Int64, attention: Int64, window: Int64, context: int, causal: bool, out_twice: Int64) -> int:
     """Twice the mean forward operations a token, of each layer, over a sequence of `context` tokens.
 
     matmul, attention: arrays of int64, shape (n,), from `forward_by_layer`. window: array of int64, shape (n,), keys that a token

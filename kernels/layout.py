@@ -40,9 +40,7 @@ def count_elements(dims: Int64, starts: Int64, out_elements: Int64) -> int:
 
 
 @kernel(work=lambda order, elements, bits, begins, ends, size, out_info: len(order))
-def check_extents(
-    order: Int64, elements: Int64, bits: Int64, begins: Int64, ends: Int64, size: int, out_info: Int64
-) -> int:
+def check_extents(order: Int64, elements: Int64, bits: Int64, begins: Int64, ends: Int64, size: int, out_info: Int64) -> int:
     """Whether rows, each as long as its elements need, cover bytes 0 to `size` with no hole and no overlap.
 
     order: array of int64, shape (n,): rows by begin, then end. elements, begins, ends: arrays of int64, shape (n,); begins and

@@ -217,7 +217,7 @@ def scan_safetensors_header(
                 n_numbers = 0
                 state = first_number
             elif c == 93:  # ]
-                if state == first_number and field == 2 or state == number_end and (field == 2 or n_numbers == 2):
+                if (state == first_number and field == 2) or (state == number_end and (field == 2 or n_numbers == 2)):
                     state = value_end
                 else:
                     return -4

@@ -159,10 +159,14 @@ def test_schema_is_required_in_a_file_of_its_own(tmp_path: Path) -> None:
 
 def test_a_file_that_can_t_be_read_is_a_configuration_error(tmp_path: Path) -> None:
     assert "can't be read" in problems(lambda: load_given(str(tmp_path / "missing.toml")))[0]
+    (tmp_path / "p.toml").write_bytes(b"#" * (16 << 20) + b"#")
+    assert "not a policy" in problems(lambda: load_given(str(tmp_path / "p.toml")))[0]
     (tmp_path / "p.toml").write_bytes(b"\xff\xfe")
     assert "UTF-8" in problems(lambda: load_given(str(tmp_path / "p.toml")))[0]
     (tmp_path / "pyproject.toml").write_text("[project]\n")
     assert "[tool.weightguard]" in problems(lambda: load_given(str(tmp_path / "pyproject.toml")))[0]
+    (tmp_path / "pyproject.toml").write_text("[tool]\nweightguard = 1\n")
+    assert "must be a table" in problems(lambda: load_given(str(tmp_path / "pyproject.toml")))[0]
 
 
 # ---- where it comes from

@@ -1,15 +1,15 @@
 """weightguard: what a checkpoint holds, what it took to train, and whether an export rule controls it.
 
-    report = weightguard.scan("path/to/checkpoint")
-    report.models[0].parameters.total
-    report.decision                              # "allow" or "block"
+report = weightguard.scan("path/to/checkpoint")
+report.models[0].parameters.total
+report.decision                              # "allow" or "block"
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from weightguard.version import VERSION as __version__
+from weightguard.version import VERSION
 
 if TYPE_CHECKING:
     import datetime
@@ -45,5 +45,7 @@ def scan(
     texts = [read_given(path) for path in declarations]
     return run(Request([str(t) for t in targets], policy, as_of or datetime.date.today(), texts))
 
+
+__version__ = VERSION
 
 __all__ = ["__version__", "scan"]

@@ -193,7 +193,7 @@ def _why(name: str, folder: Folder) -> str:
 def _numbered(files: Iterable[WeightFile]) -> tuple[list[_Group], list[WeightFile]]:
     """One group a family of numbered names, where no index says what belongs together."""
     families: dict[tuple[str, str, str], list[WeightFile]] = defaultdict(list)
-    left = []
+    left: list[WeightFile] = []
     for w in files:
         family = _family(w.name)
         (left if family is None else families[family]).append(w)

@@ -26,7 +26,9 @@ _BUFFERS: Final = frozenset(
 _FEW_BUFFERS: Final = 1 << 20
 _ROTARY = re.compile(r"(?:^|\.)(?:rotary_emb|rope)\.(?:freqs|inv_freq|cos|sin|cos_cached|sin_cached)$")
 _ROTARY_LAST: Final = frozenset({"freqs", "inv_freq", "cos", "sin", "cos_cached", "sin_cached"})
-_CAUSAL_MASK = re.compile(r"(?:^|\.)(?:attn|attention|self_attention)\.(?:attention\.)?(?:bias|mask)$")  # GPT-2, GPT-J, GPT-NeoX
+_CAUSAL_MASK = re.compile(
+    r"(?:^|\.)(?:attn|attention|self_attention)\.(?:attention\.)?(?:bias|mask)$"
+)  # GPT-2, GPT-J, GPT-NeoX
 
 # Optimizer state: torch.optim's slots, and where trainers keep them.
 _SLOTS: Final = frozenset(
@@ -48,9 +50,7 @@ def roles_by_name(table: TensorTable) -> UInt8:
         last = name[name.rfind(".") + 1 :]
         if _of_optimizer(name, last):
             roles[row] = OPTIMIZER
-        elif last in _BUFFERS or (last in _ROTARY_LAST and _ROTARY.search(name)):
-            roles[row] = BUFFER
-        elif ranks[row] == 4 and _CAUSAL_MASK.search(name) and table.shape(row)[:2] == (1, 1):
+        elif last in _BUFFERS or (last in _ROTARY_LAST and _ROTARY.search(name)) or (ranks[row] == 4 and _CAUSAL_MASK.search(name) and table.shape(row)[:2] == (1, 1)):
             roles[row] = BUFFER
         elif dtype not in FLOATING:
             roles[row] = OTHER
@@ -81,7 +81,9 @@ def _of_optimizer(name: str, last: str) -> bool:
 
 def _mark_copies(table: TensorTable, roles: UInt8) -> None:
     """A moving average is a copy only where the weight that it averages is there too."""
-    averaged = [row for row, name in enumerate(table.names) if ("ema" in name or "av" in name or "swa" in name) and _COPY.search(name)]
+    averaged = [
+        row for row, name in enumerate(table.names) if ("ema" in name or "av" in name or "swa" in name) and _COPY.search(name)
+    ]
     if not averaged:
         return
     inside = set(averaged)

@@ -2,55 +2,34 @@
 
 from __future__ import annotations
 
-import os
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import partial
 
-from weightguard.version import VERSION
 from weightguard.architecture import families
 from weightguard.architecture.config import CONTEXT, Config, language_model, repeats
 from weightguard.architecture.describe import Architecture, active, describe
 from weightguard.architecture.parts import missing_parts
-from weightguard.errors import ConfigurationError, Unreadable
+from weightguard.errors import Unreadable
 from weightguard.evidence import sidecars
-from weightguard.evidence.attached import Attached, attach, sha256
+from weightguard.evidence.attached import Attached, Digest, attach, sha256
 from weightguard.evidence.declaration import Declaration
-from weightguard.formats import identify
 from weightguard.limits import LIMITS
-from weightguard.models import (
-    DECLARATION,
-    INDEX_SUFFIX,
-    Folder,
-    Model,
-    WeightFile,
-    assemble,
-    companions,
-    index_files,
-    is_sidecar,
-)
+from weightguard.models import DECLARATION, Model, assemble
 from weightguard.operations.bound import Bounds, from_weights
 from weightguard.operations.forward import Forward, from_architecture, from_tensors
 from weightguard.operations.narrow import narrow, unbounded
 from weightguard.operations.runs import Lineage, of_lineage
 from weightguard.parameters.count import Parameters, count, is_tied
-from weightguard.policy import Policy, as_json, decide
+from weightguard.policy import Policy, as_json, decide, waived
+from weightguard.reading import Progress, read_all
 from weightguard.report import Counts, File, ModelReport, Report
 from weightguard.rules.regime import Facts, regime
 from weightguard.rules.us_ear_4e091.entry import technical_note_3_uncounted
-from weightguard.stores.folder import Found, Listing, collect, companion, names_in
-from weightguard.stores.local import LocalFile
-from weightguard.values import UNBOUNDED, Claim, Finding, Operations, Unread
-
-Progress = Callable[[int, int, str], None]
-"""Called before each file with (files done, files in all, path)."""
-
-_WEIGHT_NAMES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".onnx", ".h5", ".pkl", ".pickle", ".npz", ".npy")
-_OTHER_NAMES = (
-    ".png .jpg .jpeg .gif .webp .bmp .ico .svg .tif .tiff .pdf .txt .md .rst .csv .tsv .json .jsonl .yaml .yml .toml .xml .html .htm "
-    ".css .js .ts .py .ipynb .sh .c .h .cpp .rs .go .java .mp3 .mp4 .wav .flac .ogg .avi .mov .ttf .otf .woff .woff2 .log"
-)
+from weightguard.stores.folder import collect
+from weightguard.values import UNBOUNDED, Claim, Finding, Operations, Verdict
+from weightguard.version import VERSION
 
 
 @dataclass(frozen=True)
@@ -68,30 +47,35 @@ def scan(request: Request, progress: Progress | None = None) -> Report:
     """All models of the targets, each with its verdicts. Raises `ConfigurationError` for what the user must mend."""
     policy = request.policy
     listing = collect(request.targets, LIMITS)
-    folders, unread, read = _read_all(listing, policy, progress)
+    reading = read_all(listing, policy.unexplained_bytes, progress)
     asked = {f.shown for f in listing.files}
-    models = [m for folder in folders for m in assemble(folder) if m.path in asked or any(f.path in asked for f in m.files)]
-    real = {f.shown: f.real for f in read.found}
+    models = [
+        m for folder in reading.folders for m in assemble(folder) if not asked.isdisjoint({m.path, *(f.path for f in m.files)})
+    ]
     if not request.read_declarations:
         models = [replace(m, texts={n: t for n, t in m.texts.items() if n != DECLARATION}) for m in models]
-    attached = attach(models, request.declarations, policy.declarations, request.as_of, lambda path: sha256(real[path]))
-    reports = tuple(_judge(model, attached[model.path], request) for model in models)
-    blocked = any(m.decision == "block" for m in reports) or (bool(unread) and policy.unread == "block")
+
+    def digest(path: str) -> str:
+        return sha256(reading.real[path])
+
+    attached = attach(models, request.declarations, policy.declarations, request.as_of, digest)
+    reports = tuple(_judge(model, attached[model.path], request, digest) for model in models)
+    blocked = any(m.decision == "block" for m in reports) or (bool(reading.unread) and policy.unread == "block")
     in_models = {f.path for m in models for f in m.files}
     return Report(
         version=VERSION,
         policy=as_json(policy),
         models=reports,
-        unread=unread,
-        findings=(*listing.findings, *read.findings),
-        files=read.files,
-        bytes=read.bytes,
-        other=read.files - len(in_models) - len({u.path for u in unread} & real.keys()),
+        unread=reading.unread,
+        findings=(*listing.findings, *reading.findings),
+        files=len(reading.real),
+        bytes=reading.bytes,
+        other=len(reading.real.keys() - in_models - {u.path for u in reading.unread}),
         decision="block" if blocked else "allow",
     )
 
 
-def _judge(model: Model, declared: Attached, request: Request) -> ModelReport:
+def _judge(model: Model, declared: Attached, request: Request, digest: Digest) -> ModelReport:
     """One model: counts, architecture, operations, verdicts, decision."""
     policy = request.policy
     config = language_model(model.config) if model.config is not None else None
@@ -144,6 +128,8 @@ def _judge(model: Model, declared: Attached, request: Request) -> ModelReport:
         uncounted=uncounted,
     )
     verdicts = tuple(regime(id).classify(facts, request.as_of) for id in policy.regimes)
+    counted, waivers = _unwaived(verdicts, model, request, digest)
+    findings += waivers
     return ModelReport(
         name=model.name,
         path=model.path,
@@ -162,9 +148,27 @@ def _judge(model: Model, declared: Attached, request: Request) -> ModelReport:
         forward_operations=forward,
         training_operations=operations,
         verdicts=verdicts,
-        decision=decide(verdicts, findings, policy),
+        decision=decide(counted, findings, policy),
         findings=findings,
     )
+
+
+def _unwaived(
+    verdicts: Sequence[Verdict], model: Model, request: Request, digest: Digest
+) -> tuple[list[Verdict], tuple[Finding, ...]]:
+    """The verdicts that no waiver covers, and what is to be said about the waivers."""
+    files = [(f.bytes, partial(digest, f.path)) for f in model.files]
+    counted: list[Verdict] = []
+    findings: list[Finding] = []
+    for verdict in verdicts if request.policy.waivers else ():
+        found = waived(request.policy, files, verdict.regime, request.as_of)
+        findings += found.findings
+        if found.waiver is None:
+            counted.append(verdict)
+        else:
+            text = f"{verdict.regime} waived until {found.waiver.expires} by {found.waiver.approved_by}: {found.waiver.reason}"
+            findings.append(Finding("waived", "info", text, model.path))
+    return counted if request.policy.waivers else list(verdicts), tuple(findings)
 
 
 def _forward(
@@ -200,13 +204,11 @@ def _too_much_state(parameters: Parameters) -> tuple[str, ...]:
 
 
 def _bounds(policy: Policy) -> Bounds:
-    return Bounds(
-        policy.maximum_training_tokens, policy.bound_context, policy.post_training_factor, policy.kernel_positions
-    )
+    return Bounds(policy.maximum_training_tokens, policy.bound_context, policy.post_training_factor, policy.kernel_positions)
 
 
 def _base_condition(base: str) -> str:
-    return f"README.md says base_model {base!r}: its operations count as well (Technical Note 2), as far as the bound holds them"
+    return f"README.md says base_model {base!r}: its operations count as well (Technical Note 2)"
 
 
 def _claimed_counts(claims: Sequence[Claim], parameters: Parameters, path: str) -> tuple[Finding, ...]:
@@ -216,121 +218,3 @@ def _claimed_counts(claims: Sequence[Claim], parameters: Parameters, path: str) 
         return ()
     text = f"the index claims {said[0]} parameters, the weights hold {parameters.total}: the weights count"
     return (Finding("index-contradicts-weights", "medium", text, path),)
-
-
-# ---- reading
-
-
-@dataclass(frozen=True)
-class _Read:
-    files: int
-    bytes: int
-    found: Sequence[Found]
-    findings: tuple[Finding, ...]
-
-
-def _read_all(
-    listing: Listing, policy: Policy, progress: Progress | None
-) -> tuple[list[Folder], tuple[Unread, ...], _Read]:
-    """Every file read once, grouped by folder; and what could not be read."""
-    found, unread = _with_companions(listing)
-    weights: dict[str, list[WeightFile]] = defaultdict(list)
-    texts: dict[str, dict[str, bytes]] = defaultdict(dict)
-    failed: dict[str, set[str]] = defaultdict(set)
-    unread += listing.unread
-    findings: list[Finding] = []
-    size = small = 0
-    for done, file in enumerate(found):
-        if progress is not None:
-            progress(done, len(found), file.shown)
-        try:
-            read = _read_file(file)
-            size += read.bytes
-            if isinstance(read, WeightFile):
-                weights[file.folder].append(read)
-                if read.container.unexplained > policy.unexplained_bytes:
-                    text = f"{read.container.unexplained} bytes of the file that no rule of {read.container.format} explains"
-                    raise Unreadable("unrecognised", text)
-            elif read.text is not None:
-                texts[file.folder][file.name] = read.text
-        except Unreadable as error:
-            bytes_ = os.path.getsize(file.real) if os.path.isfile(file.real) else 0
-            size += bytes_
-            # "other ... every byte accounted for ... or unread (all else above unexplained_bytes)", for the whole scan together
-            if error.reason == "unrecognised" and small + bytes_ <= policy.unexplained_bytes:
-                small += bytes_
-                continue
-            unread += (Unread(file.shown, error.reason, error.detail),)
-            failed[file.folder].add(file.name)
-    names = sorted({f.folder for f in found})
-    folders = [Folder(n, tuple(weights[n]), texts[n], frozenset(failed[n])) for n in names]
-    findings += [f for folder in folders for w in folder.weights if not len(w.container.tensors) for f in w.container.findings]
-    return folders, unread, _Read(len(found), size, found, tuple(findings))
-
-
-@dataclass(frozen=True)
-class _Other:
-    bytes: int
-    text: bytes | None
-
-
-def _read_file(file: Found) -> WeightFile | _Other:
-    """One file, as weights or as something else. Any fault of ours is an `Unreadable` too: never a pass."""
-    try:
-        with LocalFile(file.real, file.shown) as source:
-            container = identify(source, LIMITS)
-            text = None
-            if container is None:
-                if file.name.endswith(_WEIGHT_NAMES):
-                    empty = source.size == 0
-                    raise Unreadable("truncated" if empty else "malformed", "named like weights, but " + ("empty" if empty else "is none"))
-                if is_sidecar(file.name) and source.size <= LIMITS.sidecar_bytes:
-                    text = source.read(0, source.size)
-            source.check_unchanged()
-            if container is None:
-                return _Other(source.size, text)
-            return WeightFile(file.shown, source.size, replace(container, findings=(*container.findings, *_misnamed(file))))
-    except Unreadable:
-        raise
-    except (MemoryError, RecursionError) as error:
-        raise Unreadable("limit", f"needs more than weightguard allows ({type(error).__name__})") from error
-    except Exception as error:  # noqa: BLE001 - "any other exception in a reader becomes unread, never a pass"
-        raise Unreadable("internal", f"a fault of weightguard, please report it: {type(error).__name__}: {error}"[:300]) from error
-
-
-def _misnamed(file: Found) -> tuple[Finding, ...]:
-    if file.name.lower().endswith(tuple(_OTHER_NAMES.split())):
-        text = "holds weights under the name of another kind of file: rename it to what it is"
-        return (Finding("disguised-weights", "critical", text, file.shown),)
-    return ()
-
-
-def _with_companions(listing: Listing) -> tuple[list[Found], tuple[Unread, ...]]:
-    """The files of the listing, and those beside its file targets without which they can't be judged."""
-    found = {f.shown: f for f in listing.files}
-    unread: tuple[Unread, ...] = ()
-    alone: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for f in listing.files:
-        if not f.whole_folder:
-            alone[f.folder, os.path.dirname(f.real)].append(f.name)
-    for (shown, real), targets in alone.items():
-        names = names_in(real)
-        indexes = {n: _index(os.path.join(real, n)) for n in names if n.endswith(INDEX_SUFFIX)}
-        for name in sorted(companions(targets, names, indexes)):
-            beside = companion(shown, real, name)
-            if isinstance(beside, Unread):
-                unread += (beside,)
-            elif os.path.isfile(beside.real):
-                found.setdefault(beside.shown, beside)
-    return sorted(found.values(), key=lambda f: f.shown), unread
-
-
-def _index(path: str) -> list[str]:
-    try:
-        with LocalFile(path, path) as source:
-            return index_files(source.read(0, source.size)) if source.size <= LIMITS.sidecar_bytes else []
-    except Unreadable:
-        return []
-
-
-__all__ = ["ConfigurationError", "Request", "scan"]

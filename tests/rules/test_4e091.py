@@ -282,6 +282,9 @@ def test_technical_note_3_weighs_runs_by_their_operations() -> None:
 
     assert entry.technical_note_3_uncounted(declaration) != ()
     assert not found(interval(10**23)) and not found(interval(10**24))
+    assert entry.technical_note_3_uncounted(declaration, {}) != ()
+    based = load("w.toml", text.replace('["pretrain"]', '["pretrain", {model = "open", operations = 9e25}]'), AS_OF)
+    assert entry.technical_note_3_uncounted(based, {"pretrain": interval(0), "sft": interval(10**25)}) == ()
     assert found(interval(10**24 + 1)) and found(interval([0, 2 * 10**24])) and found(interval([0]))
 
 

@@ -25,7 +25,6 @@ from weightguard.roles import WEIGHT
 from weightguard.tensors import Int64, TensorTable
 from weightguard.values import Finding
 
-
 _QUERIES = (".q_proj.weight", ".q_b_proj.weight")
 _CHECKED = (*EMBEDDINGS, *_QUERIES)
 

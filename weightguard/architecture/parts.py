@@ -9,7 +9,9 @@ from weightguard.architecture.columns import stacks_of
 from weightguard.architecture.config import LAYERS, Config, repeats
 from weightguard.tensors import TensorTable
 
-_ADAPTER = re.compile(r"(?:^|[._])(?:lora_(?:[AB]|up|down|embedding_[AB])|hada_w[12]_[ab]|lokr_w[12]|ia3_l|oft_[rs]|vera_lambda)")
+_ADAPTER = re.compile(
+    r"(?:^|[._])(?:lora_(?:[AB]|up|down|embedding_[AB])|hada_w[12]_[ab]|lokr_w[12]|ia3_l|oft_[rs]|vera_lambda)"
+)
 _ADAPTER_WORDS = ("lora_", "hada_w", "lokr_w", "ia3_l", "oft_", "vera_l")
 _FEWEST_NAMES = 6
 """Tensors of a block that make it a transformer's or a mixer's layer: a list of small modules may have gaps by design."""

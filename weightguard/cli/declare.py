@@ -13,8 +13,12 @@ from weightguard.errors import ConfigurationError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", metavar="TARGET", help="the model: a file or folder; with --check also a declaration file")
-    parser.add_argument("--check", action="store_true", help="check the declaration that is there, and what it makes of the verdict")
-    parser.add_argument("-o", "--output", metavar="FILE", help="where to write (default: weightguard.toml beside the weights; -: print)")
+    parser.add_argument(
+        "--check", action="store_true", help="check the declaration that is there, and what it makes of the verdict"
+    )
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", help="where to write (default: weightguard.toml beside the weights; -: print)"
+    )
     parser.add_argument("--force", action="store_true", help="overwrite a declaration that is there")
 
 
@@ -33,7 +37,9 @@ def _write(args: argparse.Namespace) -> int:
     report = scan(Request([args.target], policy, datetime.date.today(), read_declarations=False))
     if len(report.models) != 1:
         paths = ", ".join(m.path for m in report.models[:5]) or "none"
-        raise ConfigurationError(f"{args.target}: a declaration speaks for one model, and there are {len(report.models)}: {paths}")
+        raise ConfigurationError(
+            f"{args.target}: a declaration speaks for one model, and there are {len(report.models)}: {paths}"
+        )
     model = report.models[0]
     context = model.architecture.context if model.architecture else 0
     text = template(model.name, model.parameters.total, min(context, policy.bound_context) or None)

@@ -18,8 +18,12 @@ def add_scan_options(parser: argparse.ArgumentParser) -> None:
     """Targets and what decides: policy, regimes, declarations, date."""
     parser.add_argument("targets", nargs="*", metavar="TARGET", help="files and folders; put -- before a list from a hook")
     parser.add_argument("--hf-cache", action="store_true", help="add the local Hugging Face cache")
-    parser.add_argument("--policy", metavar="FILE", help="policy file; else $WEIGHTGUARD_POLICY, else one found that only tightens")
-    parser.add_argument("--regime", metavar="ID", action="append", help="regime to decide under; repeatable (default: the policy's)")
+    parser.add_argument(
+        "--policy", metavar="FILE", help="policy file; else $WEIGHTGUARD_POLICY, else one found that only tightens"
+    )
+    parser.add_argument(
+        "--regime", metavar="ID", action="append", help="regime to decide under; repeatable (default: the policy's)"
+    )
     parser.add_argument("--declaration", metavar="FILE", action="append", default=[], help="training declaration; repeatable")
     parser.add_argument("--strict", action="store_true", help="block on what nobody attested; count every expert as active")
     parser.add_argument("--as-of", metavar="DATE", type=_date, help="the day whose law holds, YYYY-MM-DD (default: today)")
@@ -41,7 +45,9 @@ def request(args: argparse.Namespace) -> Request:
     if args.strict:
         policy = policies.strict(policy)
     if args.regime:
-        unknown = [f"--regime {id}: no such regime; shipped are: {', '.join(SHIPPED)}" for id in args.regime if id not in SHIPPED]
+        unknown = [
+            f"--regime {id}: no such regime; shipped are: {', '.join(SHIPPED)}" for id in args.regime if id not in SHIPPED
+        ]
         if unknown:
             raise ConfigurationError(*unknown)
         policy = replace(policy, regimes=tuple(dict.fromkeys(args.regime)))

@@ -64,7 +64,7 @@ def trainer_state(text: bytes, path: str) -> list[Claim]:
 
 
 def card_tokens(text: str, path: str) -> list[Claim]:
-    """"trained on 1.5T tokens" in a model card; the largest number said."""
+    """ "trained on 1.5T tokens" in a model card; the largest number said."""
     said = [(Fraction(m[1]) * 10 ** _UNITS[m[2].lower()], m[0]) for m in _TOKENS.finditer(text)]
     if not said:
         return []

@@ -1,9 +1,9 @@
 """What a format reader is: a module with four names. Readers never import one another.
 
-    NAME    the container's name in reports
-    SPEC    the document that its rules come from
-    sniff   whether the bytes say they are this container: by content, never by file name
-    read    the whole container, checked, or `Unreadable`
+NAME    the container's name in reports
+SPEC    the document that its rules come from
+sniff   whether the bytes say they are this container: by content, never by file name
+read    the whole container, checked, or `Unreadable`
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from weightguard.errors import Unreadable
+from weightguard.errors import Reason, Unreadable
 from weightguard.formats.protocol import Container
 from weightguard.kernels.layout import HOLE, OUTSIDE, OVERFLOW, OVERLAP, PARTIAL_BYTE, SIZE, check_extents, count_elements
 from weightguard.kernels.safetensors_header import (
@@ -94,7 +94,7 @@ def read(source: ByteSource, limits: Limits) -> Container:
     if error:
         if not len(names):
             raise Unreadable("inconsistent", f"{size} bytes after a header that names no tensor")
-        reason = "truncated" if error == OUTSIDE and int(ends.max()) > size else "inconsistent"
+        reason: Reason = "truncated" if error == OUTSIDE and int(ends.max()) > size else "inconsistent"
         raise Unreadable(reason, f"tensor {_quoted(names[int(at_fault[0])])} {_EXTENT_ERRORS[error]}")
     table = TensorTable(
         names=names,
@@ -124,9 +124,7 @@ def _scan_bytes(header: bytes, limits: Limits) -> _Columns:
     offsets = np.empty((capacity, 2), np.int64)
     info = np.zeros(4, np.int64)
     data = np.frombuffer(header, np.uint8)
-    count = scan_safetensors_header.compiled(
-        data, _DTYPE_NAMES, names, escaped, dtypes, dims, starts, offsets, info
-    )
+    count = scan_safetensors_header.compiled(data, _DTYPE_NAMES, names, escaped, dtypes, dims, starts, offsets, info)
     if count < 0:
         raise Unreadable("malformed", f"the header {_SCAN_ERRORS[-count]}, at byte {8 + int(info[0])}")
     if count > limits.tensors:

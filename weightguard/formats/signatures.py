@@ -6,6 +6,7 @@ Also the containers that this version knows by their signature and does not read
 from __future__ import annotations
 
 import codecs
+from collections.abc import Callable
 
 from weightguard.errors import Unreadable
 from weightguard.limits import Limits
@@ -44,18 +45,11 @@ def explain(source: ByteSource, head: bytes, limits: Limits) -> None:
         raise Unreadable("unsupported", "a TFLite model, which this version does not read")
     if head[257:262] == b"ustar":
         raise Unreadable("unsupported", "a tar archive, which this version does not read")
-    if head.startswith(b"\x89PNG\r\n\x1a\n"):
-        return _end(source, "PNG", _png_end(source))
-    if head.startswith(b"\xff\xd8\xff"):
-        return _end(source, "JPEG", _after_last(source, b"\xff\xd9"))
-    if head[:6] in (b"GIF87a", b"GIF89a"):
-        return _end(source, "GIF", _after_last(source, b"\x3b"))
-    if head[:4] == b"RIFF" and head[8:12] in (b"WEBP", b"WAVE"):
-        return _end(source, "RIFF", 8 + int.from_bytes(head[4:8], "little"))
-    if head.startswith(b"%PDF-"):
-        return _end(source, "PDF", _after_last(source, b"%%EOF"))
-    if head.startswith(b"PAR1"):
-        return _end(source, "Parquet", _after_last(source, b"PAR1"))
+    for matches, kind, end in KNOWN:
+        if matches(head):
+            if source.size > limits.text_bytes:
+                raise Unreadable("limit", f"a {kind} of {source.size} bytes, more than weightguard accounts for")
+            return _check_end(source, kind, end(source))
     if _is_text(source, limits):
         return None
     raise Unreadable("unrecognised", f"{source.size} bytes of no kind that weightguard knows")
@@ -87,19 +81,82 @@ def _png_end(source: ByteSource) -> int:
         offset += 12 + int.from_bytes(head[:4], "big")
         if head[4:] == b"IEND":
             return offset
+    return source.size + 1
+
+
+def _riff_end(source: ByteSource) -> int:
+    return 8 + int.from_bytes(source.read(4, 4), "little")
+
+
+def _after_last(mark: bytes) -> Callable[[ByteSource], int]:
+    """The end of the last `mark` in the last 64 KiB; past the file if there is none."""
+
+    def end(source: ByteSource) -> int:
+        start = max(0, source.size - (64 << 10))
+        at = source.read(start, source.size - start).rfind(mark)
+        return start + at + len(mark) if at >= 0 else source.size + 1
+
+    return end
+
+
+def _records_end(source: ByteSource) -> int:
+    """TFRecord frames: length, its checksum, the data, its checksum (TensorFlow, record_writer.h)."""
+    offset = 0
+    while offset + 16 <= source.size:
+        offset += 16 + int.from_bytes(source.read(offset, 8), "little")
+    return offset if offset <= source.size else source.size + 1
+
+
+def _is_sentencepiece(head: bytes) -> bool:
+    """A ModelProto begins with a piece, itself beginning with its text: field 1, length, field 1 (sentencepiece_model.proto)."""
+    return len(head) > 16 and head[0] == 0x0A and head[1] < 0x80 and head[2] == 0x0A and head[3] < head[1]
+
+
+def _sentencepiece_end(source: ByteSource) -> int:
+    """Top-level fields 1 (pieces, small ones) to 5, each a length and its bytes, up to the last whole one."""
+    data = source.read(0, source.size)
+    offset = 0
+    while offset < len(data) and data[offset] in (0x0A, 0x12, 0x1A, 0x22, 0x2A):
+        piece = data[offset] == 0x0A
+        length = shift = 0
+        at = offset + 1
+        while at < len(data) and shift < 35:
+            length |= (data[at] & 0x7F) << shift
+            shift += 7
+            at += 1
+            if data[at - 1] < 0x80:
+                break
+        if at + length > len(data) or (piece and length > _LONGEST_PIECE):
+            break
+        offset = at + length
     return offset
 
 
-def _after_last(source: ByteSource, mark: bytes) -> int:
-    """The end of the last `mark` in the last 64 KiB; 0 if there is none."""
-    start = max(0, source.size - (64 << 10))
-    at = source.read(start, source.size - start).rfind(mark)
-    return start + at + len(mark) if at >= 0 else 0
-
-
-def _end(source: ByteSource, kind: str, end: int) -> None:
+def _check_end(source: ByteSource, kind: str, end: int) -> None:
     """`end` is where the structure ends; a line end or padding after it is usual, anything more is not explained."""
-    if end > source.size or end == 0:
-        raise Unreadable("truncated", f"a {kind} file that ends before its structure does")
+    if end > source.size:
+        raise Unreadable("truncated", f"a {kind} that ends before its structure does")
     if source.size - end > 16:
-        raise Unreadable("unrecognised", f"{source.size - end} bytes after the end of a {kind} file")
+        raise Unreadable("unrecognised", f"{source.size - end} bytes after the end of a {kind}")
+
+
+_LONGEST_PIECE = 1024
+
+Matches = Callable[[bytes], bool]
+
+
+def _starts(*magic: bytes) -> Matches:
+    return lambda head: head.startswith(magic)
+
+
+# (whether the head matches, name, where its structure ends)
+KNOWN: tuple[tuple[Matches, str, Callable[[ByteSource], int]], ...] = (
+    (_starts(b"\x89PNG\r\n\x1a\n"), "PNG image", _png_end),
+    (_starts(b"\xff\xd8\xff"), "JPEG image", _after_last(b"\xff\xd9")),
+    (_starts(b"GIF87a", b"GIF89a"), "GIF image", _after_last(b"\x3b")),
+    (lambda head: head[:4] == b"RIFF" and head[8:12] in (b"WEBP", b"WAVE"), "RIFF file", _riff_end),
+    (_starts(b"%PDF-"), "PDF document", _after_last(b"%%EOF")),
+    (_starts(b"PAR1"), "Parquet table", _after_last(b"PAR1")),
+    (lambda head: b"brain.Event:" in head[:64], "TensorBoard log", _records_end),
+    (_is_sentencepiece, "SentencePiece model", _sentencepiece_end),
+)

@@ -32,7 +32,13 @@ def from_weights(forward: Forward, config_context: int, bounds: Bounds) -> Opera
     tokens, factor = bounds.maximum_training_tokens, bounds.post_training_factor
     high = BACKWARD * ops * tokens * factor
     terms = (
-        Term("forward", ops, "operations/token", f"matrix products + attention over {context} keys", "the forward operations above"),
+        Term(
+            "forward",
+            ops,
+            "operations/token",
+            f"matrix products + attention over {context} keys",
+            "the forward operations above",
+        ),
         Term("forward and backward", BACKWARD * ops, "operations/token", "3 x forward", "4E091 Technical Note 2"),
         Term("tokens at most", tokens, "tokens", "policy maximum_training_tokens", "weightguard rules show bounds"),
         Term("post-training at most", factor, "times", "policy post_training_factor", "weightguard rules show bounds"),

@@ -71,7 +71,9 @@ def from_architecture(a: Architecture, parameters: Parameters, *, all_experts: b
     bound_matmul = upper.copy()
     bound_matmul[-1] += 2 * parameters.possible
     terms = [
-        Term("layers and head", Fraction(2 * int(a.dense[kept].sum())), "operations/token", "2 x weights that multiply", FORMULA),
+        Term(
+            "layers and head", Fraction(2 * int(a.dense[kept].sum())), "operations/token", "2 x weights that multiply", FORMULA
+        ),
         Term(
             "routed experts",
             Fraction(total - 2 * int(a.dense[kept].sum())),

@@ -95,5 +95,3 @@ def _claimed(
 def unbounded(operations: Operations) -> Operations:
     """The same for a part of a model: what is missing may have taken any number of operations."""
     return replace(operations, interval=Interval(operations.interval.low, operations.interval.best, None))
-
-

@@ -11,8 +11,8 @@ import numpy as np
 from weightguard.kernels.sums import sum_by_group
 from weightguard.models import Model
 from weightguard.parameters.packing import unpack
-from weightguard.roles import BUFFER, COPY, OTHER, ROLES, WEIGHT, roles_by_name
 from weightguard.parameters.ties import tie_by_config, tie_by_storage
+from weightguard.roles import BUFFER, COPY, OTHER, ROLES, WEIGHT, roles_by_name
 from weightguard.tensors import DTYPE_BITS, DTYPES, Int64, TensorTable, UInt8
 from weightguard.values import Finding
 
@@ -51,7 +51,9 @@ def count(model: Model, tied: bool) -> Parameters:
         tie_by_config(table, roles, logical)
     possible, unknown = _unexplained(table, roles)
     if possible:
-        text = f"integer tensors of no known scheme, {unknown} first: up to {possible} weights of one bit are assumed in the bound"
+        text = (
+            f"integer tensors of no known scheme, {unknown} first: up to {possible} weights of one bit are assumed in the bound"
+        )
         findings = (*findings, Finding("unknown-integer-tensor", "medium", text, model.path))
     return Parameters(
         total=_sums(logical, np.zeros(len(table), np.int64), 1)[0],

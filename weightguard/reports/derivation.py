@@ -92,7 +92,13 @@ def interval(i: Interval) -> str:
 
 
 def _term(t: Term) -> list[str]:
-    value = amount(t.value) if t.value >= 1000 else f"{float(t.value):g}" if t.value.denominator > 1 else str(int(Fraction(t.value)))
+    value = (
+        amount(t.value)
+        if t.value >= 1000
+        else f"{float(t.value):g}"
+        if t.value.denominator > 1
+        else str(int(Fraction(t.value)))
+    )
     return _line(2, f"{t.label}: {value} {t.unit} = {t.formula} [{t.source}]")
 
 

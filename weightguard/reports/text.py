@@ -144,7 +144,9 @@ def _law(report: Report) -> list[str]:
     for v in report.models[0].verdicts:
         law = v.law
         lines += _wrap(
-            f"{v.regime}: {law.status} (text as of {law.text_as_of}); {law.enforcement} (as of {law.enforcement_as_of}).", "", "  "
+            f"{v.regime}: {law.status} (text as of {law.text_as_of}); {law.enforcement} (as of {law.enforcement_as_of}).",
+            "",
+            "  ",
         )
         lines += _wrap("Not assessed: " + "; ".join(v.not_assessed) + ".", "", "  ")
     return lines

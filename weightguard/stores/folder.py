@@ -97,7 +97,11 @@ class _Walk:
     def add(self, shown: str, real: str, *, whole_folder: bool) -> None:
         old = self._found.get(real)
         # A blob of the Hugging Face cache goes by its name in a snapshot, which says what it is.
-        if old is None or (whole_folder and not old.whole_folder) or ("/snapshots/" in shown and "/snapshots/" not in old.shown):
+        if (
+            old is None
+            or (whole_folder and not old.whole_folder)
+            or ("/snapshots/" in shown and "/snapshots/" not in old.shown)
+        ):
             self._found[real] = Found(shown, real, whole_folder)
         if len(self._found) > self._limits.files:
             raise ConfigurationError(f"more than {self._limits.files} files: scan the folder in parts")

@@ -12,7 +12,8 @@ and each name looked up or object made per opcode would be a tenth of the time.
 from __future__ import annotations
 
 from itertools import repeat
-from struct import Struct, error as StructError
+from struct import Struct
+from struct import error as StructError
 from typing import NamedTuple
 
 from weightguard.errors import Unreadable

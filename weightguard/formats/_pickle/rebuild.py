@@ -13,7 +13,7 @@ import numpy as np
 from weightguard.errors import Unreadable
 from weightguard.formats._pickle import arrays
 from weightguard.formats._pickle.layout import MOST, Extent, extent
-from weightguard.formats._pickle.machine import Dict, Global, Object, Persistent, Set, Value
+from weightguard.formats._pickle.machine import Dict, Global, Object, Persistent, Value
 from weightguard.formats._pickle.storages import PAIRED, TORCH_DTYPES, Dtype, Slice, Storages
 from weightguard.formats.protocol import Scalar
 from weightguard.limits import Limits
@@ -177,9 +177,7 @@ class Collector:
             raise Unreadable("inconsistent", f"tensor {name[:80]!r} reaches beyond its storage")
         self.row(name, where, dtype, offset * dtype.bytes, size, reach)  # type: ignore[arg-type]
 
-    def row(
-        self, name: str, where: Slice, dtype: Dtype, offset: int, size: tuple[int, ...] | list[int], reach: Extent
-    ) -> None:
+    def row(self, name: str, where: Slice, dtype: Dtype, offset: int, size: tuple[int, ...] | list[int], reach: Extent) -> None:
         """A row that has been checked; `offset` in bytes within the slice."""
         elements = reach.elements
         begin = where.begin + offset

@@ -20,7 +20,11 @@ def find(table: TensorTable, rows: Mapping[str, int], config: Mapping[str, Any])
             if weight is None:
                 continue
             prefix = name[: -len("absmax")]
-            states = tuple(rows[n] for n in (prefix + "quant_state.bitsandbytes__nf4", prefix + "quant_state.bitsandbytes__fp4") if n in rows)
+            states = tuple(
+                rows[n]
+                for n in (prefix + "quant_state.bitsandbytes__nf4", prefix + "quant_state.bitsandbytes__fp4")
+                if n in rows
+            )
             beside = siblings(rows, prefix, "absmax", "quant_map", "nested_absmax", "nested_quant_map", "nested_offset")
             bytes_ = int(table.elements[weight]) * int(DTYPE_BITS[table.dtypes[weight]]) // 8
             yield Packed(weight, 2 * bytes_, beside + states)

@@ -23,4 +23,6 @@ def find(table: TensorTable, rows: Mapping[str, int], config: Mapping[str, Any])
             prefix = name[: -len("weight")]
             scale = rows.get(prefix + "weight_scale")
             if scale is not None and dtype_is(table, scale, "F8_E4M3"):
-                yield Packed(row, 2 * int(table.elements[row]), siblings(rows, prefix, "weight_scale", "weight_scale_2", "input_scale"))
+                yield Packed(
+                    row, 2 * int(table.elements[row]), siblings(rows, prefix, "weight_scale", "weight_scale_2", "input_scale")
+                )

@@ -1,0 +1,148 @@
+"""Every file of a listing read once, and what could not be: the one place where an `Unreadable` becomes an `Unread`."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from weightguard.errors import Unreadable
+from weightguard.formats import identify
+from weightguard.limits import LIMITS
+from weightguard.models import INDEX_SUFFIX, Folder, WeightFile, companions, index_files, is_sidecar
+from weightguard.stores.folder import Found, Listing, companion, names_in
+from weightguard.stores.local import LocalFile
+from weightguard.values import Finding, Unread
+
+Progress = Callable[[int, int, str], None]
+"""Called before each file with (files done, files in all, path)."""
+
+_WEIGHT_NAMES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".onnx", ".h5", ".pkl", ".pickle", ".npz", ".npy")
+_OTHER_NAMES = tuple(
+    (
+        ".png .jpg .jpeg .gif .webp .bmp .ico .svg .tif .tiff .pdf .txt .md .rst .csv .tsv .json .jsonl .yaml .yml .toml .xml "
+        ".html .htm .css .js .ts .py .ipynb .sh .c .h .cpp .rs .go .java .mp3 .mp4 .wav .flac .ogg .avi .mov .ttf .otf .woff "
+        ".woff2 .log .parquet"
+    ).split()
+)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """`folders` in the order of their paths; `real`: where each file is, by its path as reached from the target.
+
+    findings: those of files that hold no tensors, and so belong to no model. bytes: size of all files.
+    """
+
+    folders: tuple[Folder, ...]
+    unread: tuple[Unread, ...]
+    findings: tuple[Finding, ...]
+    real: Mapping[str, str]
+    bytes: int
+
+
+def read_all(listing: Listing, unexplained_bytes: int, progress: Progress | None) -> Reading:
+    """Every file of the listing, and those beside its file targets without which they can't be judged.
+
+    unexplained_bytes: of files that no rule explains, how many bytes of the whole scan are let be.
+    """
+    found, beside = _with_companions(listing)
+    unread = [*listing.unread, *beside]
+    weights: dict[str, list[WeightFile]] = defaultdict(list)
+    texts: dict[str, dict[str, bytes]] = defaultdict(dict)
+    failed: dict[str, set[str]] = defaultdict(set)
+    size = small = 0
+    for done, file in enumerate(found):
+        if progress is not None:
+            progress(done, len(found), file.shown)
+        length = _size(file)
+        size += length
+        try:
+            read = _read_file(file)
+        except Unreadable as error:
+            if error.reason == "unrecognised" and small + length <= unexplained_bytes:
+                small += length
+                continue
+            unread.append(Unread(file.shown, error.reason, error.detail))
+            failed[file.folder].add(file.name)
+            continue
+        if isinstance(read, WeightFile):
+            weights[file.folder].append(read)
+            if read.container.unexplained > unexplained_bytes:
+                text = f"{read.container.unexplained} bytes of the file that no rule of {read.container.format} explains"
+                unread.append(Unread(file.shown, "unrecognised", text))
+                failed[file.folder].add(file.name)
+        elif read is not None:
+            texts[file.folder][file.name] = read
+    names = sorted({f.folder for f in found})
+    folders = tuple(Folder(n, tuple(weights[n]), texts[n], frozenset(failed[n])) for n in names)
+    no_model = [f for x in folders for w in x.weights if not len(w.container.tensors) for f in w.container.findings]
+    return Reading(folders, tuple(unread), tuple(no_model), {f.shown: f.real for f in found}, size)
+
+
+def _size(file: Found) -> int:
+    try:
+        return os.path.getsize(file.real)
+    except OSError:
+        return 0
+
+
+def _read_file(file: Found) -> WeightFile | bytes | None:
+    """One file: weights, the text of a sidecar, or None for any other. A fault of ours is an `Unreadable` too: never a pass."""
+    try:
+        with LocalFile(file.real, file.shown) as source:
+            container = identify(source, LIMITS)
+            text = None
+            if container is None:
+                if file.name.endswith(_WEIGHT_NAMES):
+                    if source.size == 0:
+                        raise Unreadable("truncated", "named like weights, but empty")
+                    raise Unreadable("malformed", "named like weights, but text or another kind of file")
+                if is_sidecar(file.name) and source.size <= LIMITS.sidecar_bytes:
+                    text = source.read(0, source.size)
+            source.check_unchanged()
+            if container is None:
+                return text
+            return WeightFile(file.shown, source.size, replace(container, findings=(*container.findings, *_misnamed(file))))
+    except Unreadable:
+        raise
+    except (MemoryError, RecursionError) as error:
+        raise Unreadable("limit", f"needs more than weightguard allows ({type(error).__name__})") from error
+    except Exception as error:
+        raise Unreadable("internal", f"a fault of weightguard: {type(error).__name__}: {error}"[:300]) from error
+
+
+def _misnamed(file: Found) -> tuple[Finding, ...]:
+    if file.name.lower().endswith(_OTHER_NAMES):
+        text = "holds weights under the name of another kind of file: rename it to what it is"
+        return (Finding("disguised-weights", "critical", text, file.shown),)
+    return ()
+
+
+def _with_companions(listing: Listing) -> tuple[list[Found], tuple[Unread, ...]]:
+    """The files of the listing, and those beside its file targets without which they can't be judged."""
+    found = {f.shown: f for f in listing.files}
+    unread: tuple[Unread, ...] = ()
+    alone: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for f in listing.files:
+        if not f.whole_folder:
+            alone[f.folder, os.path.dirname(f.real)].append(f.name)
+    for (shown, real), targets in alone.items():
+        names = names_in(real)
+        indexes = {n: _index(os.path.join(real, n)) for n in names if n.endswith(INDEX_SUFFIX)}
+        for name in sorted(companions(targets, names, indexes)):
+            beside = companion(shown, real, name)
+            if isinstance(beside, Unread):
+                unread += (beside,)
+            elif os.path.isfile(beside.real):
+                found.setdefault(beside.shown, beside)
+    return sorted(found.values(), key=lambda f: f.shown), unread
+
+
+def _index(path: str) -> list[str]:
+    try:
+        with LocalFile(path, path) as source:
+            return index_files(source.read(0, source.size)) if source.size <= LIMITS.sidecar_bytes else []
+    except Unreadable:
+        return []
