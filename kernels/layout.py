@@ -8,6 +8,7 @@ import numpy.typing as npt
 from weightguard.kernels._jit import kernel
 
 Int64 = npt.NDArray[np.int64]
+UInt8 = npt.NDArray[np.uint8]
 
 # Error codes of `check_extents`
 OVERFLOW, SIZE, OVERLAP, HOLE, OUTSIDE, PARTIAL_BYTE = range(1, 7)
@@ -39,12 +40,14 @@ def count_elements(dims: Int64, starts: Int64, out_elements: Int64) -> int:
     return -1
 
 
-@kernel(work=lambda order, elements, bits, begins, ends, size, out_info: len(order))
-def check_extents(order: Int64, elements: Int64, bits: Int64, begins: Int64, ends: Int64, size: int, out_info: Int64) -> int:
-    """Whether rows, each as long as its elements need, cover bytes 0 to `size` with no hole and no overlap.
+@kernel(work=lambda order, *_: len(order))
+def check_extents(
+    order: Int64, elements: Int64, dtypes: UInt8, dtype_bits: Int64, offsets: Int64, size: int, out_info: Int64
+) -> int:
+    """Whether rows, each as long as its elements need, cover bytes 0 to `size` in this order, with no hole and no overlap.
 
-    order: array of int64, shape (n,): rows by begin, then end. elements, begins, ends: arrays of int64, shape (n,); begins and
-    ends in bytes. bits: array of int64, shape (n,), bits an element. size: bytes to cover.
+    order: array of int64, shape (n,): rows. elements: array of int64, shape (n,). dtypes: array of uint8, shape (n,), indices into
+    dtype_bits: array of int64, bits an element. offsets: array of int64, shape (n, 2): first and end byte. size: bytes to cover.
     out_info: array of int64, shape (1,): the row at fault.
     Returns 0, or an error code of this module. Reads each row once.
     """
@@ -52,13 +55,14 @@ def check_extents(order: Int64, elements: Int64, bits: Int64, begins: Int64, end
     for place in range(len(order)):
         row = order[place]
         out_info[0] = row
-        begin = begins[row]
-        end = ends[row]
+        begin = offsets[row, 0]
+        end = offsets[row, 1]
+        bits = dtype_bits[dtypes[row]]
         if end < begin or end > size:
             return 5
-        if elements[row] > 9223372036854775807 // bits[row]:
+        if elements[row] > 9223372036854775807 // bits:
             return 1
-        needed = elements[row] * bits[row]
+        needed = elements[row] * bits
         if needed % 8 != 0:
             return 6
         if end - begin != needed // 8:

@@ -10,7 +10,7 @@ from weightguard.kernels._jit import kernel
 Int64 = npt.NDArray[np.int64]
 UInt8 = npt.NDArray[np.uint8]
 
-# Error codes: what stood at the offset in out_info[0] was not ...
+# Error codes, for what stands at the offset in out_info[0].
 NOT_JSON, BAD_STRING, BAD_NUMBER, UNEXPECTED, UNKNOWN_DTYPE, BAD_KEY, DUPLICATE_KEY, TOO_MANY = range(1, 9)
 
 
@@ -30,7 +30,7 @@ def scan_safetensors_header(
 
     data: array of uint8, shape (n_bytes,), the header without its length.
     dtype_names: array of uint8, shape (n_dtypes, 16), names padded by zeros; a tensor's dtype is its row.
-    out_names: array of uint8, shape (n_bytes,): the names as they stand, each ended by a newline, which no name can hold.
+    out_names: array of uint8, shape (n_bytes + 1,): the names as they stand, each ended by a newline, which no name can hold.
     out_escaped: array of uint8, shape (capacity,): 1 where the name holds an escape.
     out_dtypes: array of uint8, shape (capacity,).
     out_dims: array of int64, shape (dims_capacity,): all shapes end to end.
@@ -54,12 +54,45 @@ def scan_safetensors_header(
     seen = 0  # bit set of the fields met in this entry
     n_numbers = 0
     in_metadata = False
+    last = -1  # the dtype of the tensor before
     out_info[0] = 0
     out_info[1] = 0
     out_info[2] = 0
     out_starts[0] = 0
+    # What every writer puts after a name and after a shape, matched at once; where it differs, the states below take over.
+    to_dtype = (58, 123, 34, 100, 116, 121, 112, 101, 34, 58, 34)  # :{"dtype":"
+    to_shape = (34, 44, 34, 115, 104, 97, 112, 101, 34, 58, 91)  # ","shape":[
+    to_offsets = (44, 34, 100, 97, 116, 97, 95, 111, 102, 102, 115, 101, 116, 115, 34, 58, 91)  # ,"data_offsets":[
     p = 0
     while p < size:
+        if state == name_colon and last >= 0 and not in_metadata and p + 40 < size:
+            same = True
+            for i in range(11):
+                same &= data[p + i] == to_dtype[i]
+            i = 0
+            while same and dtype_names[last, i] != 0:
+                same = data[p + 11 + i] == dtype_names[last, i]
+                i += 1
+            if same:
+                for k in range(11):
+                    same &= data[p + 11 + i + k] == to_shape[k]
+            if same:
+                p += 22 + i
+                out_dtypes[count] = last
+                seen = 6
+                field = 2
+                n_numbers = 0
+                state = first_number
+        elif state == value_end and seen == 6 and p + 17 < size:
+            same = True
+            for i in range(17):
+                same &= data[p + i] == to_offsets[i]
+            if same:
+                p += 17
+                seen = 14
+                field = 3
+                n_numbers = 0
+                state = first_number
         c = data[p]
         if c == 32 or c == 10 or c == 13 or c == 9:
             p += 1
@@ -69,13 +102,23 @@ def scan_safetensors_header(
             first = p + 1
             escaped = 0
             p = first
-            while p < size and data[p] != 34:
-                if data[p] == 92:
-                    escaped = 1
-                    p += 1
-                elif data[p] < 32:
-                    return -2
+            text = n_text  # where a name is copied to, if this is one
+            while p < size:
+                c = data[p]
+                if c == 34:
+                    break
+                out_names[text] = c
+                text += 1
                 p += 1
+                if c == 92:
+                    if p >= size:
+                        return -2
+                    escaped = 1
+                    out_names[text] = data[p]
+                    text += 1
+                    p += 1
+                elif c < 32:
+                    return -2
             if p >= size:
                 return -2
             length = p - first
@@ -93,11 +136,8 @@ def scan_safetensors_header(
                 else:
                     if count >= capacity:
                         return -8
-                    for i in range(first, p):
-                        out_names[n_text] = data[i]
-                        n_text += 1
-                    out_names[n_text] = 10
-                    n_text += 1
+                    out_names[text] = 10
+                    n_text = text + 1
                     out_escaped[count] = escaped
                 state = name_colon
             elif state == first_key or state == key:
@@ -120,18 +160,26 @@ def scan_safetensors_header(
                 seen |= 1 << field
                 state = key_colon
             elif state == value and field == 1:
-                code = -1
-                if length < 16:
-                    for row in range(len(dtype_names)):
-                        if dtype_names[row, length] == 0:
-                            i = 0
-                            while i < length and dtype_names[row, i] == data[first + i]:
-                                i += 1
-                            if i == length:
-                                code = row
-                                break
+                code = last  # most tensors have the dtype of the one before
+                i = 0
+                while code >= 0 and i < length:
+                    if length > 15 or dtype_names[code, i] != data[first + i]:
+                        code = -1
+                    i += 1
+                if code >= 0 and dtype_names[code, length] != 0:
+                    code = -1
+                row = 0
+                while code < 0 and row < len(dtype_names) and length < 16:
+                    if dtype_names[row, length] == 0:
+                        i = 0
+                        while i < length and dtype_names[row, i] == data[first + i]:
+                            i += 1
+                        if i == length:
+                            code = row
+                    row += 1
                 if code < 0:
                     return -5
+                last = code
                 out_dtypes[count] = code
                 state = value_end
             elif state == meta_first or state == meta_key:
@@ -150,7 +198,7 @@ def scan_safetensors_header(
                 digit = np.int64(data[p]) - 48
                 if digits == 1 and number_value == 0:
                     return -3  # RFC 8259: no leading zero
-                if number_value > (9223372036854775807 - digit) // 10:
+                if digits >= 18 and number_value > (9223372036854775807 - digit) // 10:
                     return -3
                 number_value = number_value * 10 + digit
                 digits += 1

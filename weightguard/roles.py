@@ -50,7 +50,11 @@ def roles_by_name(table: TensorTable) -> UInt8:
         last = name[name.rfind(".") + 1 :]
         if _of_optimizer(name, last):
             roles[row] = OPTIMIZER
-        elif last in _BUFFERS or (last in _ROTARY_LAST and _ROTARY.search(name)) or (ranks[row] == 4 and _CAUSAL_MASK.search(name) and table.shape(row)[:2] == (1, 1)):
+        elif (
+            last in _BUFFERS
+            or (last in _ROTARY_LAST and _ROTARY.search(name))
+            or (ranks[row] == 4 and _CAUSAL_MASK.search(name) and table.shape(row)[:2] == (1, 1))
+        ):
             roles[row] = BUFFER
         elif dtype not in FLOATING:
             roles[row] = OTHER

@@ -14,7 +14,7 @@ from weightguard.architecture.parts import missing_parts
 from weightguard.errors import Unreadable
 from weightguard.evidence import sidecars
 from weightguard.evidence.attached import Attached, Digest, attach, sha256
-from weightguard.evidence.declaration import Declaration
+from weightguard.evidence.declaration import Declaration, Published
 from weightguard.limits import LIMITS
 from weightguard.models import DECLARATION, Model, assemble
 from weightguard.operations.bound import Bounds, from_weights
@@ -106,12 +106,15 @@ def _judge(model: Model, declared: Attached, request: Request, digest: Digest) -
     narrowed = narrow(
         bound, forward, claims.claims, clearing, raising, declared.paths, contradicted=contradicted, context=context
     )
-    uncounted = tuple(line for d in declared.all for line in technical_note_3_uncounted(d))
+    runs = {id: i for lineage in (clearing, raising) if lineage for id, i in lineage.runs.items()}
+    uncounted = tuple(line for d in declared.all for line in technical_note_3_uncounted(d, runs))
     operations = unbounded(narrowed.operations) if missing or uncounted else narrowed.operations
     findings += narrowed.findings
     findings += tuple(Finding("part-missing", "high", line, model.path) for line in missing)
 
-    conditions = (*operations.assumptions, *(_base_condition(b) for b in claims.bases))
+    # published weights are clear whatever their operations rest on
+    by_operations = (*operations.assumptions, *(_base_condition(b) for b in claims.bases))
+    conditions = () if isinstance(declared.published, Published) else by_operations
     if narrowed.declared or declared.published is not None:
         conditions += (f"rests on an unsigned declaration ({', '.join(d.path for d in declared.clearing)})",)
     facts = Facts(
@@ -120,7 +123,7 @@ def _judge(model: Model, declared: Attached, request: Request, digest: Digest) -
         operations=operations.interval,
         published=declared.published,
         base=clearing.base if clearing else None,
-        additional=clearing.additional if clearing else None,
+        additional=clearing.additional if clearing and narrowed.operations.interval == clearing.total else None,
         whole=declared.whole,
         data_complete=declared.data_complete,
         conditions=conditions,

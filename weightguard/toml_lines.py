@@ -25,6 +25,7 @@ TEXT_CHARACTERS = 1 << 20  # a policy or a declaration is a page, not a megabyte
 KEY_PARTS = 16  # dots in one key: `tomllib` takes time that grows with their square
 DEPTH = 16  # brackets within brackets
 WORD = 100  # characters of one bare key or number
+WORDS = 500  # known words that a mistyped one is compared with
 PROBLEMS = 50  # complaints about one file; the rest are counted
 MAGNITUDE = 40  # numbers of more than 1e40 or less than 1e-40 are refused unread
 
@@ -270,7 +271,7 @@ def nearest(word: str, known: Sequence[str]) -> str:
     """The known word that `word` most likely means, or "". `difflib` loads only when somebody mistyped."""
     import difflib
 
-    found = difflib.get_close_matches(word[:WORD], known, n=1)
+    found = difflib.get_close_matches(word[:WORD], known[:WORDS], n=1)
     return found[0] if found else ""
 
 
@@ -283,6 +284,11 @@ class Checker:
 
     document: Document
     problems: list[tuple[int, str]] = field(default_factory=list)
+
+    @property
+    def full(self) -> bool:
+        """Whether more problems would only be counted: nothing costly need go into their words."""
+        return len(self.problems) > PROBLEMS
 
     def problem(self, key: Key, message: str) -> None:
         """Record "FILE:LINE: message" for `key`."""
@@ -300,7 +306,7 @@ class Checker:
     def known_keys(self, table: Mapping[str, Any], key: Key, known: Sequence[str]) -> None:
         """Unknown keys are problems, with the known key that was probably meant."""
         for name in table:
-            if name not in known and len(self.problems) <= PROBLEMS:
+            if name not in known and not self.full:
                 guess = nearest(name, known)
                 hint = f"did you mean {guess}?" if guess else "known here: " + ", ".join(known)
                 inside = f" in {key_text(key)}" if key else ""

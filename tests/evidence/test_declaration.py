@@ -358,7 +358,7 @@ def test_problems_are_capped() -> None:
         ('operations = 1\n[model]\nfiles = {"a" = "b"}', ("64 hexadecimal",), 6),
         ("operations = 1\n[model]\nfiles = {}", ("files is empty",), 6),
         ('operations = 1\n[model]\nfiles = ["a"]', ("table of names and digests",), 6),
-        ('operations = 1\nstarts_from = [{model = "m"}, "b", "b"]\n[[run]]\nid = "b"\noperations = 1', ("names one run twice",), 5),
+        ('operations = 1\nstarts_from = ["b", "b"]\n[[run]]\nid = "b"\noperations = 1', ("names one run twice",), 5),
         ('operations = 1\n[approval]\nby = "x"\ndate = 2027-02-01\nexpires = 2027-01-01', ("before its own date",), 8),
         ('operations = 1\n[model]\npath = "a"\nfiles = {"a" = "' + DIGEST + '"}', ("both path and files",), 7),
         ('operations = 1\n[origin]\ncountry = "usa"', ("two capital letters",), 6),

@@ -14,7 +14,7 @@ from fractions import Fraction
 from typing import Any
 
 from weightguard.evidence.publication import Published, Unclear, read_published
-from weightguard.evidence.references import check_references, did_you_mean
+from weightguard.evidence.references import check_references, unknown_id
 from weightguard.evidence.template import template
 from weightguard.toml_lines import Checker, Key, is_sha256, key_text, read, shown
 from weightguard.values import Interval
@@ -236,7 +236,7 @@ def _last_run(check: Checker, model: Mapping[str, Any], runs: Mapping[str, Run])
     name = check.string(model, key)
     if name is not None:
         if name not in runs:
-            check.problem(key, f"no [[run]] has the id {shown(name)}{did_you_mean(name, runs)}")
+            check.problem(key, unknown_id("run", name, runs))
         return name
     if "run" in model or not runs:
         return None

@@ -22,8 +22,8 @@ def identify(source: ByteSource, limits: Limits) -> Container | None:
     """
     if source.size == 0:
         return None
-    head = source.read(0, min(source.size, HEAD))
     tail = source.read(max(0, source.size - TAIL), min(source.size, TAIL))
+    head = source.read(0, min(source.size, HEAD))
     readers = [f for f in FORMATS if f.sniff(head, tail)]
     if not readers:
         signatures.explain(source, head, limits)

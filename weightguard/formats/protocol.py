@@ -52,5 +52,5 @@ class Format(Protocol):
         ...
 
 
-HEAD = 4096
+HEAD = 64 << 10  # one read is enough for most headers, and one request over a network
 TAIL = 66_000  # a zip's end record with the longest comment, and its zip64 locator

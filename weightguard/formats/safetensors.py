@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from weightguard.errors import Reason, Unreadable
-from weightguard.formats.protocol import Container
+from weightguard.formats.protocol import HEAD, Container
 from weightguard.kernels.layout import HOLE, OUTSIDE, OVERFLOW, OVERLAP, PARTIAL_BYTE, SIZE, check_extents, count_elements
 from weightguard.kernels.safetensors_header import (
     BAD_KEY,
@@ -28,10 +28,9 @@ from weightguard.tensors import DTYPE_BITS, DTYPE_CODES, DTYPES, Int64, TensorTa
 NAME = "safetensors"
 SPEC = "safetensors README, section Format, and tensor.rs Metadata::validate, version 0.8.0"
 
-_FIRST_READ = 64 << 10  # one read is enough for most headers, and one request over a network
 _MAX_NUMBER = (1 << 63) - 1
-_MAX_RANK = 64
 _SMALLEST_ENTRY = len('"":{"dtype":"U8","shape":[],"data_offsets":[0,0]}')
+_ESCAPED_HEADER = 8 << 20
 _METADATA_BYTES = 64 << 10  # free text above this is not explained by what metadata is for
 
 _SCAN_ERRORS = {
@@ -64,7 +63,7 @@ def sniff(head: bytes, tail: bytes) -> bool:
 
 def read(source: ByteSource, limits: Limits) -> Container:
     """The header, every offset and shape checked against the file's size; no tensor data is read."""
-    first = source.read(0, min(source.size, _FIRST_READ))
+    first = source.read(0, min(source.size, HEAD))
     length = int.from_bytes(first[:8], "little")
     if length > limits.header_bytes:
         raise Unreadable("limit", f"a header of {length} bytes; the format allows {limits.header_bytes}")
@@ -81,20 +80,17 @@ def read(source: ByteSource, limits: Limits) -> Container:
     wrong = count_elements(dims, starts, elements)
     if wrong >= 0:
         raise Unreadable("inconsistent", f"tensor {_quoted(names[wrong])} has a shape of more than 2^63 elements")
-    if len(names) and int(np.diff(starts).max()) > _MAX_RANK:
-        raise Unreadable("malformed", f"a tensor has more than {_MAX_RANK} dimensions")
-    begins = np.ascontiguousarray(offsets[:, 0])
-    ends = np.ascontiguousarray(offsets[:, 1])
-    order = np.arange(len(names), dtype=np.int64)
-    if bool(np.any(begins[1:] < ends[:-1])):  # not in the order of the data already
-        order = np.lexsort((ends, begins))
-    at_fault = np.zeros(1, np.int64)
     size = source.size - 8 - length
-    error = check_extents(order, elements, DTYPE_BITS[dtypes], begins, ends, size, at_fault)
+    at_fault = np.zeros(1, np.int64)
+    order = np.arange(len(names), dtype=np.int64)
+    error = check_extents(order, elements, dtypes, DTYPE_BITS, offsets, size, at_fault)
+    if error in (OVERLAP, HOLE):  # or the header's order is not that of the data
+        order = np.lexsort((offsets[:, 1], offsets[:, 0]))
+        error = check_extents(order, elements, dtypes, DTYPE_BITS, offsets, size, at_fault)
     if error:
         if not len(names):
             raise Unreadable("inconsistent", f"{size} bytes after a header that names no tensor")
-        reason: Reason = "truncated" if error == OUTSIDE and int(ends.max()) > size else "inconsistent"
+        reason: Reason = "truncated" if error == OUTSIDE and int(offsets[:, 1].max()) > size else "inconsistent"
         raise Unreadable(reason, f"tensor {_quoted(names[int(at_fault[0])])} {_EXTENT_ERRORS[error]}")
     table = TensorTable(
         names=names,
@@ -116,7 +112,7 @@ _Columns = tuple[list[str], UInt8, Int64, Int64, Int64, dict[str, str]]
 def _scan_bytes(header: bytes, limits: Limits) -> _Columns:
     """By the kernel: for headers so many that Python objects would cost more than loading Numba."""
     capacity = len(header) // _SMALLEST_ENTRY + 1
-    names = np.empty(len(header), np.uint8)
+    names = np.empty(len(header) + 1, np.uint8)
     escaped = np.empty(capacity, np.uint8)
     dtypes = np.empty(capacity, np.uint8)
     dims = np.empty(len(header) // 2, np.int64)
@@ -125,6 +121,8 @@ def _scan_bytes(header: bytes, limits: Limits) -> _Columns:
     info = np.zeros(4, np.int64)
     data = np.frombuffer(header, np.uint8)
     count = scan_safetensors_header.compiled(data, _DTYPE_NAMES, names, escaped, dtypes, dims, starts, offsets, info)
+    if count < 0 and b"\\" in header and len(header) <= _ESCAPED_HEADER:  # a key, a dtype or __metadata__ spelt with an escape
+        return _scan_json(header, limits)
     if count < 0:
         raise Unreadable("malformed", f"the header {_SCAN_ERRORS[-count]}, at byte {8 + int(info[0])}")
     if count > limits.tensors:
@@ -132,6 +130,8 @@ def _scan_bytes(header: bytes, limits: Limits) -> _Columns:
     strings = _text(names[: info[3]].tobytes()).split("\n")[:-1]
     for row in np.flatnonzero(escaped[:count]).tolist():
         strings[row] = _string(f'"{strings[row]}"')
+        if strings[row] == "__metadata__":
+            return _scan_json(header, limits)
     metadata = _metadata(_load(_text(header[info[1] : info[2]]))) if info[2] else {}
     starts = starts[: count + 1]
     return strings, dtypes[:count].copy(), dims[: starts[-1]].copy(), starts.copy(), offsets[:count].copy(), metadata

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 from weightguard.evidence.declaration import Declaration, Run
@@ -16,12 +17,16 @@ LOW, HIGH = Fraction("0.95"), Fraction("1.3")  # compute.md 1.8, point 2: unknow
 
 @dataclass(frozen=True)
 class Lineage:
-    """Operations of a declared lineage: in all, of the published models it starts from, and what came after those."""
+    """Operations of a declared lineage: in all, of the largest published model it starts from, and all that is not published.
+
+    `runs`: each run's own operations, by its id.
+    """
 
     total: Interval
     base: Interval | None
     additional: Interval
     terms: tuple[Term, ...]
+    runs: Mapping[str, Interval] = field(default_factory=dict)
 
 
 def of_run(run: Run, forward: Forward, default_context: int) -> tuple[Interval, str]:
@@ -51,11 +56,14 @@ def of_lineage(declaration: Declaration, forward: Forward, default_context: int)
     """The operations of the declared lineage; None if the declaration declares no run."""
     if declaration.run is None:
         return None
-    additional, base = ZERO, None
+    additional, published = ZERO, ZERO
+    base: Interval | None = None
+    runs: dict[str, Interval] = {}
     terms: list[Term] = []
     for run in declaration.lineage():
         operations, formula = of_run(run, forward, default_context)
         additional += operations
+        runs[run.id] = operations
         terms.append(_term(f"run {run.id}", operations, f"{run.kind}: {formula}", f"{declaration.path}:{run.line}"))
         for start in run.starts_from:
             if start.run is not None:
@@ -63,11 +71,18 @@ def of_lineage(declaration: Declaration, forward: Forward, default_context: int)
             operations = start.operations or UNBOUNDED
             terms.append(_term(f"start {start.model}", operations, "as declared", f"{declaration.path}:{run.line}"))
             if start.published:
-                base = operations if base is None else base + operations
+                published += operations
+                base = operations if base is None else _larger(base, operations)
             else:
                 additional += operations
-    total = additional if base is None else additional + base
-    return Lineage(total, base, additional, tuple(terms))
+    return Lineage(additional + published, base, additional, tuple(terms), runs)
+
+
+def _larger(a: Interval, b: Interval) -> Interval:
+    """Note 1 says "a model": of several published ones, the larger, not their sum."""
+    bests = [i.best for i in (a, b) if i.best is not None]
+    high = None if a.high is None or b.high is None else max(a.high, b.high)
+    return Interval(max(a.low, b.low), max(bests, default=None), high)
 
 
 def _term(label: str, operations: Interval, formula: str, source: str) -> Term:

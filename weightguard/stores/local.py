@@ -26,6 +26,7 @@ class LocalFile:
         except OSError as error:
             raise unreadable(error) from error
         self._opened = os.fstat(self._fd)
+        self._last: tuple[int, int, bytes] = (0, 0, b"")  # a reader asks for the head again that was sniffed
         self.size = self._opened.st_size
         if not stat.S_ISREG(self._opened.st_mode):
             self.close()
@@ -35,6 +36,8 @@ class LocalFile:
         """Exactly `length` bytes from `offset`; raises `Unreadable` ("truncated", "changed")."""
         if offset < 0 or length < 0 or offset + length > self.size:
             raise Unreadable("truncated", f"needs bytes {offset} to {offset + length} of a file of {self.size} bytes")
+        if self._last[:2] == (offset, length):
+            return self._last[2]
         try:
             data = os.pread(self._fd, length, offset)
             while len(data) < length:
@@ -44,6 +47,7 @@ class LocalFile:
                 data += more
         except OSError as error:
             raise unreadable(error) from error
+        self._last = (offset, length, data)
         return data
 
     def check_unchanged(self) -> None:

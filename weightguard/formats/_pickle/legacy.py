@@ -23,10 +23,11 @@ Read = Callable[[int, int], bytes]
 
 
 class Head(NamedTuple):
-    """The object, its storage keys in the file's order, the byte order, and the offset of the first storage."""
+    """The object, its storage keys in the file's order and how many it refers to, and where the first storage is."""
 
     value: Value
     keys: list[str]
+    referred: int
     order: str
     end: int
 
@@ -44,11 +45,12 @@ def read_head(data: bytes, limits: Limits, seen: Globals, storages: Storages, sc
     value, at = run(data, at, limits, seen)
     own = seen.persistent[first:]
     listed, at = run(data, at, limits, seen)
+    before = len(storages.keys)
     register(own, storages, scope)
     if type(listed) is not list:
         raise Unreadable("malformed", "torch: the storage keys aren't a list")
     keys = [k if type(k) is str else str(k) if type(k) is int and k.bit_length() < 65 else _bad_key() for k in listed]
-    return Head(value, keys, _byte_order(system), at)
+    return Head(value, keys, len(storages.keys) - before, _byte_order(system), at)
 
 
 def _bad_key() -> str:
@@ -82,12 +84,11 @@ def check_storages(head: Head, read: Read, size: int, storages: Storages, scope:
         at += 8 + expected
         if at > size:
             raise Unreadable("truncated", f"torch: the file ends within storage {key[:80]!r}")
-    named = {scope + key for key in head.keys}
-    if len(named) < len(head.keys):
+    stored = len(set(head.keys))
+    if stored < len(head.keys):
         raise Unreadable("inconsistent", "torch: a storage is stored twice")
-    for key in storages.keys:
-        if key.startswith(scope) and key not in named:
-            raise Unreadable("inconsistent", f"torch: the data of storage {key[len(scope) :][:80]!r} are missing")
+    if stored < head.referred:
+        raise Unreadable("inconsistent", f"torch: the data of {head.referred - stored} storages are missing")
     return at
 
 

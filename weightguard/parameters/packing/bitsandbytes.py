@@ -14,7 +14,7 @@ SPEC = "transformers quantizer_bnb_4bit.py, quantizer_bnb_8bit.py: weight, weigh
 
 def find(table: TensorTable, rows: Mapping[str, int], config: Mapping[str, Any]) -> Iterator[Packed]:
     """4 bit: twice the stored bytes, whatever dtype they are stored as; the shape [n / 2, 1] hides the matrix."""
-    for name, row in rows.items():
+    for name in rows:
         if name.endswith(".absmax") and not name.endswith(".nested_absmax"):
             weight = rows.get(name[: -len(".absmax")])
             if weight is None:
