@@ -35,8 +35,8 @@ def scan(
 
     from weightguard.evidence.attached import read_given
     from weightguard.policy import built_in, load_given
-    from weightguard.scan import Request
-    from weightguard.scan import scan as run
+    from weightguard.pipeline import Request
+    from weightguard.pipeline import scan as run
 
     if policy is None:
         policy = built_in()

@@ -1,6 +1,6 @@
 """What can go wrong, as types.
 
-`Unreadable` is raised by stores and formats and caught once, in `scan`, where it becomes an `Unread` row of the report.
+`Unreadable` is raised by stores and formats and caught once, in `reading`, where it becomes an `Unread` row of the report.
 `ConfigurationError` is the user's to mend (a policy, a declaration, a target): the command line turns it into exit status 2.
 """
 

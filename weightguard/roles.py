@@ -23,7 +23,7 @@ _BUFFERS: Final = frozenset(
     relative_position_index relative_coords_table attn_mask causal_mask cos_cached sin_cached rope_freqs
     e_score_correction_bias _extra_state n_averaged num_updates""".split()
 )
-_FEW_BUFFERS: Final = 1 << 20
+_FEW_BUFFERS: Final = 1 << 22
 _ROTARY = re.compile(r"(?:^|\.)(?:rotary_emb|rope)\.(?:freqs|inv_freq|cos|sin|cos_cached|sin_cached)$")
 _ROTARY_LAST: Final = frozenset({"freqs", "inv_freq", "cos", "sin", "cos_cached", "sin_cached"})
 _CAUSAL_MASK = re.compile(
@@ -67,7 +67,7 @@ def _weigh_buffers(table: TensorTable, roles: UInt8) -> None:
     """Buffers are small beside the weights: where they are not, a name hides weights, and all of them count."""
     floating = np.isin(table.dtypes, sorted(FLOATING))
     buffers, weights = (roles == BUFFER) & floating, (roles == WEIGHT) & floating
-    if sum(table.elements[buffers].tolist()) > max(sum(table.elements[weights].tolist()), _FEW_BUFFERS):
+    if sum(table.elements[buffers].tolist()) > max(sum(table.elements[weights].tolist()) // 4, _FEW_BUFFERS):
         roles[buffers] = WEIGHT
 
 

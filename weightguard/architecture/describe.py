@@ -8,10 +8,12 @@ import numpy as np
 
 from weightguard.architecture.columns import (
     KERNEL,
+    LOOKUP,
     MATRIX,
     N_KINDS,
     ROUTED,
     ROUTED_VECTOR,
+    VECTOR,
     experts_stored,
     kinds_of,
     layers_of,
@@ -38,6 +40,7 @@ class Architecture:
     heads, qk, v: arrays of int64, shape (layers + 1,): query heads and their widths; 0 outside the layers.
     window: array of int64, shape (layers + 1,): keys that the layer sees, 0 for all.
     routed_values: array of int64, shape (layers + 1,): `routed` and the experts' biases.
+    lookups, vectors: parameters that multiply nothing: embeddings that are looked up; norms and biases.
     extra: number of layers, the last before the outside row, that are multi-token prediction modules.
     """
 
@@ -60,6 +63,8 @@ class Architecture:
     v: Int64
     window: Int64
     routed_values: Int64
+    lookups: int
+    vectors: int
     extra: int
 
 
@@ -126,6 +131,8 @@ def describe(
             v=inside * attention.v,
             window=window,
             routed_values=by_kind[:, ROUTED] + by_kind[:, ROUTED_VECTOR],
+            lookups=int(by_kind[:, LOOKUP].sum()),
+            vectors=int(by_kind[:, VECTOR].sum()),
             extra=max(0, extra),
         ),
         tuple(findings),

@@ -30,7 +30,7 @@ def _write(args: argparse.Namespace) -> int:
     from weightguard.evidence.template import template
     from weightguard.models import DECLARATION
     from weightguard.policy import built_in
-    from weightguard.scan import Request, scan
+    from weightguard.pipeline import Request, scan
 
     # A declaration that is there may be broken: it is what this command is called to replace.
     policy = replace(built_in(), declarations="signed")
@@ -65,7 +65,7 @@ def _check(args: argparse.Namespace) -> int:
     from weightguard.evidence.declaration import load
     from weightguard.policy import built_in
     from weightguard.reports.derivation import render
-    from weightguard.scan import Request, scan
+    from weightguard.pipeline import Request, scan
 
     today = datetime.date.today()
     if args.target.endswith(".toml"):

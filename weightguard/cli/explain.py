@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from weightguard.reports.derivation import render
-    from weightguard.scan import scan
+    from weightguard.pipeline import scan
 
     report = scan(request(args))
     sys.stdout.write(render(report))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from weightguard.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from weightguard.scan import Request
+    from weightguard.pipeline import Request
 
 
 def add_scan_options(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +34,7 @@ def request(args: argparse.Namespace) -> Request:
     from weightguard import policy as policies
     from weightguard.evidence.attached import read_given
     from weightguard.rules.regime import SHIPPED
-    from weightguard.scan import Request
+    from weightguard.pipeline import Request
 
     targets = list(args.targets)
     if args.hf_cache:

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from weightguard.cli.progress import progress_on
-    from weightguard.scan import scan
+    from weightguard.pipeline import scan
 
     wanted = request(args)
     with progress_on(sys.stderr, quiet=args.quiet) as progress:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from weightguard.demo.hostile import write_hostile
 from weightguard.demo.layouts import deepseek_v3, gptq, llama_8b, llama_405b
@@ -35,9 +34,9 @@ CASES = (
     Case("  declared as published", "dense-405b", "allow: § 734.7", 405_853_388_800, "published.toml"),
     Case("671B mixture of experts", "moe-671b", "allow: below 1e26", 671_026_404_352),
     Case("405B in 4 bits (GPTQ)", "gptq-405b", "block: undetermined", 405_853_388_800),
-    Case("8B, shard 2 of 4 missing", "cut-8b", "block: incomplete", 0),
+    Case("8B, shard 2 of 4 missing", "cut-8b", "block: incomplete", 5_530_365_952),
     Case("a pickle that calls a shell", "hostile", "block: posix.system", 16),
-    Case("a model trained just now", "trained", "allow: below 1e26", 0),
+    Case("a model trained just now", "trained", "allow: below 1e26", 6_214),
 )
 
 _DECLARATION = """\
@@ -66,16 +65,8 @@ _DECLARATIONS = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class Written:
-    """The cases, those whose count only the writing shows completed, and the model trained for one of them."""
-
-    cases: Sequence[Case]
-    trained: Trained
-
-
-def write(folder: str) -> Written:
-    """All cases into `folder`. Raises `ConfigurationError` where its file system takes no sparse files of their size."""
+def write(folder: str) -> Trained:
+    """All cases into `folder`; returns the model that was trained for one of them. Raises `ConfigurationError` where its file system takes no sparse files of their size."""
 
     def inside(*names: str) -> str:
         return os.path.join(folder, *names)
@@ -94,5 +85,4 @@ def write(folder: str) -> Written:
     for name, text in _DECLARATIONS.items():
         with open(inside(name), "w", encoding="utf-8") as file:
             file.write(text)
-    counts = {"trained": len(trained.data) // 4, "cut-8b": 0}
-    return Written([replace(c, parameters=counts.get(c.target, c.parameters)) for c in CASES], trained)
+    return trained

@@ -20,6 +20,7 @@ from weightguard.values import Term
 
 FORMULA = "4E091 Technical Note 2: 2 operations a multiply-accumulate"
 _QUERY = re.compile(r"\.(?:q_proj|query|q_b_proj|wq|q|q_lin|to_q)\.weight$")
+_LONGEST_VECTOR = 1 << 22
 _EXPERT_STACK = re.compile(r"(?:^|[._])experts?[._]")
 
 
@@ -69,7 +70,11 @@ def from_architecture(a: Architecture, parameters: Parameters, *, all_experts: b
     total = sum(matmul[kept].tolist())
     upper = most if all_experts else matmul
     bound_matmul = upper.copy()
-    bound_matmul[-1] += 2 * parameters.possible
+    # What an architecture looks up or adds is bounded as if it multiplied: a name alone never makes a weight idle.
+    idle = 2 * (a.lookups + a.vectors + parameters.possible)
+    if idle >= 1 << 61:
+        raise Unreadable("limit", "more than 2^61 operations a token")
+    bound_matmul[-1] += idle
     terms = [
         Term(
             "layers and head", Fraction(2 * int(a.dense[kept].sum())), "operations/token", "2 x weights that multiply", FORMULA
@@ -96,7 +101,7 @@ def from_architecture(a: Architecture, parameters: Parameters, *, all_experts: b
         matmul=total,
         attention=int(attention[kept].sum()) - windowed,
         windowed=windowed,
-        matmul_range=(total, sum(upper[kept].tolist()) + 2 * parameters.possible),
+        matmul_range=(total, sum(upper[kept].tolist()) + idle),
         layer_matmul=matmul,
         layer_attention=attention,
         window=a.window,
@@ -114,7 +119,7 @@ def experts_condition(a: Architecture, *, all_experts: bool) -> str:
 
 
 def from_tensors(table: TensorTable, parameters: Parameters, kernel_positions: int, repeats: int) -> Forward:
-    """Without an architecture: every matrix once a token, a kernel of three or more dimensions `kernel_positions` times.
+    """Without an architecture: every matrix and vector once a token, a kernel of three or more dimensions `kernel_positions` times.
 
     Each numbered block may attend with queries as wide as its query projection, or, where none has a known name, as its widest
     matrix. `repeats`: how often the config says that layers share weights.
@@ -123,10 +128,12 @@ def from_tensors(table: TensorTable, parameters: Parameters, kernel_positions: i
     ranks = table.ranks.tolist()
     matrices = kernels = 0
     for row in weights:
-        if ranks[row] == 2 or (ranks[row] > 2 and _EXPERT_STACK.search(table.names[row])):
-            matrices += int(parameters.logical[row])
-        elif ranks[row] > 2 or int(parameters.logical[row]) > int(table.elements[row]):
-            kernels += int(parameters.logical[row])
+        logical = int(parameters.logical[row])
+        stack = ranks[row] > 2 and _EXPERT_STACK.search(table.names[row])
+        if stack or ranks[row] == 2 or (ranks[row] < 2 and logical <= _LONGEST_VECTOR):
+            matrices += logical
+        else:  # and a vector so long that it is weights of unknown shape, flattened
+            kernels += logical
     width = _attention_width(table, weights, ranks)
     matmul = (2 * matrices + 2 * kernels * kernel_positions) * repeats + 2 * parameters.possible
     attention = 4 * width * repeats

@@ -46,6 +46,7 @@ def unpack(table: TensorTable, roles: UInt8, logical: Int64, config: Any, path: 
             roles[packed.row], logical[packed.row] = WEIGHT, packed.logical
             for row in packed.beside:
                 roles[row], logical[row] = QUANTIZATION, 0
+                done.add(row)
             met[_name(scheme, packed, table)] = None
     method = claimed.get("quant_method")
     if claimed and not met:

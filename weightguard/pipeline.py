@@ -200,8 +200,8 @@ def _lineage(declarations: Sequence[Declaration], forward: Forward | None, conte
 
 
 def _too_much_state(parameters: Parameters) -> tuple[str, ...]:
-    """Optimizers keep two or three values a weight: more is the state of a model whose weights are not here."""
-    if parameters.by_role["optimizer"] > 8 * max(parameters.total, 1024):
+    """Optimizers keep two to four values a weight: more is the state of a model whose weights are not here."""
+    if parameters.by_role["optimizer"] > 5 * max(parameters.total, 1024):
         return ("optimizer state of more weights than are here",)
     return ()
 
