@@ -17,11 +17,12 @@ ROLES: Final = ("weight", "tied", "buffer", "optimizer", "copy", "quantization",
 WEIGHT, TIED, BUFFER, OPTIMIZER, COPY, QUANTIZATION, OTHER = range(len(ROLES))
 
 # Buffers that modules register by these names: torch.nn.modules.batchnorm; transformers' rotary embeddings, position ids, masks;
-# Swin's relative_position_index; DeepSeek's e_score_correction_bias (updated by rule, not by gradient); Transformer Engine.
+# Swin's relative_position_index; DeepSeek's e_score_correction_bias (updated by rule, not by gradient); Transformer Engine; the
+# Fourier bases of speech models (torch-stft).
 _BUFFERS: Final = frozenset(
     """running_mean running_var num_batches_tracked inv_freq original_inv_freq masked_bias position_ids token_type_ids
     relative_position_index relative_coords_table attn_mask causal_mask cos_cached sin_cached rope_freqs
-    e_score_correction_bias _extra_state n_averaged num_updates""".split()
+    e_score_correction_bias _extra_state n_averaged num_updates forward_basis_buffer inverse_basis_buffer""".split()
 )
 _FEW_BUFFERS: Final = 1 << 22
 _ROTARY = re.compile(r"(?:^|\.)(?:rotary_emb|rope)\.(?:freqs|inv_freq|cos|sin|cos_cached|sin_cached)$")

@@ -73,7 +73,10 @@ def describe(
 ) -> tuple[Architecture | None, tuple[Finding, ...]]:
     """The architecture, and how the config contradicts the tensors; None where the config can't be what the tensors are."""
     layers, hidden, attention = config.number(*LAYERS), config.number(*HIDDEN), family.attention(config)
-    if layers is None or hidden is None or attention is None or layers > len(table):
+    if layers is not None and layers > len(table):
+        text = f"config.json says {layers} layers, and there are {len(table)} tensors: the bound is by tensors alone"
+        return None, (Finding("config-contradicts-weights", "high", text, path),)
+    if layers is None or hidden is None or attention is None:
         text = "config.json does not give the layers, widths and heads that its model_type needs; the bound is by tensors alone"
         return None, (Finding("config-incomplete", "medium", text, path),)
     at = layers_of(table)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterable
 
 from weightguard.architecture.columns import stacks_of
 from weightguard.architecture.config import LAYERS, Config, repeats
@@ -13,8 +14,13 @@ _ADAPTER = re.compile(
     r"(?:^|[._])(?:lora_(?:[AB]|up|down|embedding_[AB])|hada_w[12]_[ab]|lokr_w[12]|ia3_l|oft_[rs]|vera_lambda)"
 )
 _ADAPTER_WORDS = ("lora_", "hada_w", "lokr_w", "ia3_l", "oft_", "vera_l")
+_NORM = re.compile(r"norm|ln_|(?:^|\.)ln|head")
 _FEWEST_NAMES = 6
 """Tensors of a block that make it a transformer's or a mixer's layer: a list of small modules may have gaps by design."""
+
+
+def _inside(name: str, stacks: Iterable[str]) -> bool:
+    return any(name.startswith(prefix) for prefix in stacks)
 
 
 def missing_parts(table: TensorTable, config: Config | None) -> list[str]:
@@ -36,6 +42,8 @@ def missing_parts(table: TensorTable, config: Config | None) -> list[str]:
         common, times = Counter(map(frozenset, blocks.values())).most_common(1)[0]
         if times > 1 and last < common:
             found.append(f"{prefix}{max(blocks)} is cut: it has {len(last)} of {len(common)} tensors")
+    if config is None and stacks and not any(_NORM.search(name) for name in table.names if not _inside(name, stacks)):
+        found.append("no norm or head outside of the layers, as a shard in the middle has none")
     claimed = config.number(*LAYERS) if config is not None else None
     if claimed and stacks and config is not None and repeats(config) == 1:
         most = max(len(blocks) for blocks in stacks.values())

@@ -66,7 +66,10 @@ _DECLARATIONS = {
 
 
 def write(folder: str) -> Trained:
-    """All cases into `folder`; returns the model that was trained for one of them. Raises `ConfigurationError` where its file system takes no sparse files of their size."""
+    """All cases into `folder`; returns the model that was trained for one of them.
+
+    Raises `ConfigurationError` where its file system takes no sparse files of their size.
+    """
 
     def inside(*names: str) -> str:
         return os.path.join(folder, *names)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zipfile
 
+HOSTILE_CALL = "posix.system"
 COMMAND = "echo weightguard demo: this line would have been your shell"
 
 

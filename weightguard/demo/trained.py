@@ -43,7 +43,7 @@ def train(steps: int = 300) -> Trained:
     random = np.random.default_rng(91)
 
     def matrix(rows: int, columns: int) -> Floats:
-        return (random.standard_normal((rows, columns)) / np.sqrt(columns)).astype(np.float32)
+        return random.standard_normal((rows, columns), np.float32) / np.float32(np.sqrt(columns))
 
     weights = {
         "embedding.weight": matrix(len(letters), _WIDTH),

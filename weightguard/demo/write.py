@@ -50,8 +50,8 @@ def write_safetensors(path: str, tensors: Sequence[Tensor], data: bytes | None =
             if error.errno not in _NO_HOLES:
                 raise
             raise ConfigurationError(
-                f"{os.path.dirname(path) or '.'}: this file system takes no sparse file of {size / 1e9:.0f} GB ({error.strerror}):"
-                " name another with --keep or TMPDIR"
+                f"no sparse file of {size / 1e9:.0f} GB can be written here ({error.strerror}):"
+                " name a folder on another file system with --keep or TMPDIR"
             ) from error
 
 

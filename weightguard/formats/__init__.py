@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from weightguard.errors import Unreadable
-from weightguard.formats import safetensors, signatures
+from weightguard.formats import safetensors, signatures, torch_legacy, torch_zip
 from weightguard.formats.protocol import HEAD, TAIL, Container, Format
 from weightguard.limits import Limits
 from weightguard.stores import ByteSource
 from weightguard.values import Finding
 
-FORMATS: tuple[Format, ...] = (safetensors,)
+FORMATS: tuple[Format, ...] = (safetensors, torch_zip, torch_legacy)
 """In sniffing order. To add a container: one module here, and its line in CONTRIBUTING's page."""
 
 

@@ -45,6 +45,8 @@ def explain(source: ByteSource, head: bytes, limits: Limits) -> None:
         raise Unreadable("unsupported", "a TFLite model, which this version does not read")
     if head[257:262] == b"ustar":
         raise Unreadable("unsupported", "a tar archive, which this version does not read")
+    if head[:1] == b"\x08" and 0 < head[1] < 32 and head[2:3] in (b"\x12", b"\x1a", b"\x3a"):
+        raise Unreadable("unsupported", "a protobuf model (ONNX, TensorFlow), which this version does not read")
     for matches, kind, end in KNOWN:
         if matches(head):
             if source.size > limits.text_bytes:

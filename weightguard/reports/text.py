@@ -96,7 +96,7 @@ def _blocked(m: ModelReport, paint: _Paint) -> list[str]:
             lines += _labelled("why", f"{status} under {v.clause}: {v.reason}")
         for text in v.unattested if v.status == "not_controlled" else ():
             lines += _labelled("why", f"nobody attests: {text}")
-    lines += _findings(m.findings)
+    lines += _findings(f for f in m.findings if f.id != "part-missing")  # those are why
     for text in dict.fromkeys(t for v in m.verdicts for t in v.to_settle):
         lines += _labelled("do", text)
     return lines

@@ -97,6 +97,12 @@ class Globals(dict[tuple[str, str], Global]):
         self.persistent: list[Persistent] = []
         self.blobs = 0
 
+    def start_over(self) -> None:
+        """Forgets all but the names, for a pickle that is run again with more of its bytes."""
+        self.deferred.clear()
+        self.persistent.clear()
+        self.blobs = 0
+
     def named(self, module: str, name: str) -> Global:
         found = self.get((module, name))
         if found is None:

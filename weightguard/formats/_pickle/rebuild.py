@@ -18,10 +18,12 @@ from weightguard.formats._pickle.storages import PAIRED, TORCH_DTYPES, Dtype, Sl
 from weightguard.formats.protocol import Scalar
 from weightguard.limits import Limits
 from weightguard.tensors import TensorTable
+from weightguard.values import Finding
 
 _SCALARS = 10_000  # plain values kept
 _SCALAR_TEXT = 1024  # characters of one
 _LISTED = 64  # longer lists are data (histories, vocabularies), not settings
+_NUMBERS = 100_000  # floats in long lists: a history of the training, not weights
 _PART = 1024  # characters of one key within a path
 _PATH = 16_384  # characters of a path to a container
 _NAMES = 1 << 28  # characters of all names
@@ -81,6 +83,11 @@ class Collector:
             begins=np.array(self._begins, np.int64),
             files=np.zeros(len(self._names), np.int64),
         )
+
+    def stray_bytes(self, blobs: int) -> int:
+        """Bytes that no rule explains: of constants that are no arrays, and of numbers in long lists beyond a history's."""
+        stray = max(0, blobs - sum(self.blobs.values()))
+        return stray + (8 * self.numbers if self.numbers > _NUMBERS else 0)
 
     # -- the walk
 
@@ -435,6 +442,20 @@ def _loaded(to: Collector, name: str, made: Object) -> list[Child] | None:
     if type(made.state) is Slice:
         return _storage(to, name, made)
     return [(None, made.state)]
+
+
+def structure_findings(to: Collector, path: str) -> list[Finding]:
+    """What is unusual about the tensors that `to` collected."""
+    found = []
+    if to.repeated:
+        text = "a tensor shows stored elements more than once (an expanded view): stored elements are counted"
+        found.append(Finding("expanded-view", "low", text, path))
+    if to.meta:
+        found.append(Finding("meta-tensor", "low", "a tensor without data (device meta): its shape is no parameter", path))
+    if to.storages.overlapping():
+        text = "tensors share parts of a storage: their elements add up to more than is stored"
+        found.append(Finding("overlapping-views", "low", text, path))
+    return found
 
 
 def register(references: Iterable[Persistent], storages: Storages, scope: str = "") -> None:

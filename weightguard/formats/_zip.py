@@ -1,0 +1,401 @@
+"""Zip archives, read strictly: what two readers could understand differently is refused.
+
+Source: PKWARE APPNOTE 6.3.10; sections are cited as "4.3.16". The end record leads to the central directory, the
+directory to the members; each local header must repeat what the directory says, members may not overlap, and every
+byte between them is counted as explained or not.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from struct import Struct
+from typing import NamedTuple
+
+from weightguard.errors import Unreadable
+from weightguard.limits import Limits
+from weightguard.stores import ByteSource
+
+STORED, DEFLATED = 0, 8
+
+_LOCAL = Struct("<4s5H3I2H")  # 4.3.7
+_CENTRAL = Struct("<4s6H3I5H2I")  # 4.3.12
+_ZIP64_END = Struct("<4sQ2H2I4Q")  # 4.3.14
+_ZIP64_LOCATOR = Struct("<4sIQI")  # 4.3.15
+_END = Struct("<4s4H2IH")  # 4.3.16
+_FULL16, _FULL32 = 0xFFFF, 0xFFFFFFFF
+
+_ENCRYPTED = 1 << 0 | 1 << 6 | 1 << 13  # 4.4.4
+_DESCRIPTOR = 1 << 3
+_UTF8 = 1 << 11
+_KNOWN_FLAGS = 1 << 1 | 1 << 2 | _DESCRIPTOR | _UTF8
+
+_ZIP64_EXTRA = 0x0001  # 4.5.3
+_UNICODE_PATH = 0x7075  # 4.6.9: a second name for the same member
+_TIMES_AND_OWNERS = {0x000A: 36, 0x5455: 17, 0x5855: 16, 0x7855: 8, 0x7875: 15}  # and the longest that each gets
+_PADDING = 0x4246  # "FB": torch's alignment, filled with Z (caffe2/serialize/inline_container.cc)
+
+_WHOLE = 4 << 20  # a file up to this size is read at once
+_TAIL = 66_000
+_BRIDGE = 64 << 10  # local headers nearer than this are read together
+_AROUND = 224  # bytes read around a local header: the descriptor before it, its name and padding
+
+
+class Member(NamedTuple):
+    """One entry of the directory. size: bytes after decompression. stored: bytes in the file. header: of its local one."""
+
+    name: str
+    method: int
+    flags: int
+    crc: int
+    stored: int
+    size: int
+    header: int
+    raw_name: bytes
+
+
+class Archive:
+    """A checked archive: `members` in the directory's order, `unexplained` bytes, and `read`."""
+
+    def __init__(self, source: ByteSource, limits: Limits) -> None:
+        """Reads and checks the structure, no member. Raises `Unreadable`."""
+        self._source = source
+        self._limits = limits
+        self._data: dict[str, int] = {}
+        self._held = source.read(0, source.size) if source.size <= _WHOLE else b""
+        self.unexplained = 0
+        self.members: list[Member] = []
+        start, end = self._find_directory()
+        self._read_directory(start, end)
+        self._check_names()
+        self._check_local(start)
+
+    def read(self, member: Member) -> bytes:
+        """A member's bytes, decompressed within `limits.member_bytes` and checked; raises `Unreadable`."""
+        if member.size > self._limits.member_bytes or member.stored > self._limits.member_bytes:
+            raise Unreadable("limit", f"zip: {member.name[:80]!r} has {member.size} bytes")
+        at = self._data[member.name]
+        data = self._held[at : at + member.stored] if self._held else self._source.read(at, member.stored)
+        if member.method == DEFLATED:
+            data = inflate(data, member.size, member.name)
+        if zlib.crc32(data) != member.crc:
+            raise Unreadable("inconsistent", f"zip: {member.name[:80]!r} doesn't have its checksum")
+        return data
+
+    def _bytes(self, offset: int, length: int) -> bytes:
+        return self._held[offset : offset + length] if self._held else self._source.read(offset, length)
+
+    def _find_directory(self) -> tuple[int, int]:
+        """Offsets of the central directory and of its end (4.3.6, 4.3.14 to 4.3.16)."""
+        size = self._source.size
+        base = max(0, size - _TAIL) if not self._held else 0
+        tail = self._held or self._source.read(base, size - base)
+        at = tail.rfind(b"PK\5\6")
+        if at < 0 or at + _END.size > len(tail):
+            raise Unreadable("truncated", "zip: no end of central directory record")
+        _, disk, first_disk, here, count, length, start, comment = _END.unpack_from(tail, at)
+        if at + _END.size + comment != len(tail):
+            raise Unreadable("inconsistent", "zip: its end record isn't at the end of the file")
+        if tail.rfind(b"PK\5\6", max(0, at - _FULL16 - _END.size), at) >= 0:
+            self._refuse_second_end(tail, at)
+        self.unexplained += comment
+        end = base + at
+        locator = at - _ZIP64_LOCATOR.size
+        if locator >= 0 and tail.startswith(b"PK\6\7", locator):
+            _, _, record, disks = _ZIP64_LOCATOR.unpack_from(tail, locator)
+            if disks > 1 or record + _ZIP64_END.size > base + locator:
+                raise Unreadable("inconsistent", "zip: a zip64 locator that points nowhere")
+            signature, rest, _, _, disk64, first64, here64, count64, length64, start64 = _ZIP64_END.unpack(
+                self._bytes(record, _ZIP64_END.size)
+            )
+            if signature != b"PK\6\6" or record + 12 + rest != base + locator or rest < _ZIP64_END.size - 12:
+                raise Unreadable("inconsistent", "zip: a bad zip64 end record")
+            self.unexplained += rest - (_ZIP64_END.size - 12)
+            pairs = (
+                (disk, disk64, _FULL16),
+                (first_disk, first64, _FULL16),
+                (here, here64, _FULL16),
+                (count, count64, _FULL16),
+                (length, length64, _FULL32),
+                (start, start64, _FULL32),
+            )
+            if any(old not in (new, full) for old, new, full in pairs):
+                raise Unreadable("inconsistent", "zip: its two end records disagree")
+            disk, first_disk, here, count, length, start = disk64, first64, here64, count64, length64, start64
+            end = record
+        if disk or first_disk or here != count:
+            raise Unreadable("unsupported", "zip: an archive of several parts")
+        if count > self._limits.archive_members or length > self._limits.member_bytes:
+            raise Unreadable("limit", f"zip: {count} members")
+        if start + length > end or count * _CENTRAL.size > length:
+            raise Unreadable("inconsistent", "zip: its central directory doesn't fit in it")
+        self.unexplained += end - start - length
+        self._count = count
+        return start, start + length
+
+    def _refuse_second_end(self, tail: bytes, at: int) -> None:
+        """Another end record whose comment would reach the end of the file: which one counts depends on the reader."""
+        before = tail.rfind(b"PK\5\6", 0, at)
+        while before >= 0:
+            comment = _END.unpack_from(tail, before)[7]
+            if before + _END.size + comment == len(tail):
+                raise Unreadable("inconsistent", "zip: two end records")
+            before = tail.rfind(b"PK\5\6", 0, before)
+
+    def _read_directory(self, start: int, end: int) -> None:
+        """The members (4.3.12); zip64 values come from the extra field (4.5.3)."""
+        held = self._held
+        data, at = (held, start) if held else (self._source.read(start, end - start), 0)
+        stop = at + end - start
+        unpack, add = _CENTRAL.unpack_from, self.members.append
+        for _ in range(self._count):
+            if at + 46 > stop:
+                raise Unreadable("malformed", "zip: its central directory ends early")
+            (
+                signature,
+                _made_by,
+                _needed,
+                flags,
+                method,
+                _time,
+                _date,
+                crc,
+                stored,
+                size,
+                name_length,
+                extra_length,
+                comment_length,
+                disk,
+                _internal,
+                _external,
+                header,
+            ) = unpack(data, at)
+            name_end = at + 46 + name_length
+            following = name_end + extra_length + comment_length
+            if signature != b"PK\1\2" or following > stop:
+                raise Unreadable("malformed", "zip: a bad entry in its central directory")
+            raw = data[at + 46 : name_end]
+            if extra_length:
+                size, stored, header, disk = self._extra(
+                    data[name_end : name_end + extra_length], size, stored, header, disk
+                )
+            if flags & ~_KNOWN_FLAGS or method not in (STORED, DEFLATED) or disk:
+                _refuse(raw, flags, method)
+            if method == STORED and stored != size:
+                raise Unreadable("inconsistent", f"zip: {raw[:80]!r} is stored in {stored} bytes and has {size}")
+            if size > stored * 1032 + 64:  # deflate's best ratio: more can't come out
+                raise Unreadable("inconsistent", f"zip: {raw[:80]!r} can't have {size} bytes")
+            self.unexplained += comment_length
+            name = raw.decode("ascii") if raw.isascii() else _name(raw, flags)
+            add(Member(name, method, flags, crc, stored, size, header, raw))
+            at = following
+        self.unexplained += stop - at
+
+    def _extra(self, extra: bytes, size: int, stored: int, header: int, disk: int) -> tuple[int, int, int, int]:
+        for kind, field in _fields(extra):
+            if kind == _ZIP64_EXTRA:
+                values = [int.from_bytes(field[i : i + 8], "little") for i in range(0, len(field) - 7, 8)]
+                wanted = (size == _FULL32) + (stored == _FULL32) + (header == _FULL32)
+                if len(values) < wanted:
+                    raise Unreadable("malformed", "zip: a zip64 field that lacks a value")
+                if size == _FULL32:
+                    size = values.pop(0)
+                if stored == _FULL32:
+                    stored = values.pop(0)
+                if header == _FULL32:
+                    header = values.pop(0)
+                if disk == _FULL16:
+                    disk = 0
+                self.unexplained += len(values) * 8
+            else:
+                self._explain(kind, field)
+        return size, stored, header, disk
+
+    def _explain(self, kind: int, field: bytes) -> None:
+        if kind == _UNICODE_PATH:
+            raise Unreadable("unsupported", "zip: a member with two names")
+        if kind == _PADDING and not field.strip(b"Z"):
+            return
+        if len(field) > _TIMES_AND_OWNERS.get(kind, -1):
+            self.unexplained += len(field)
+
+    def _check_names(self) -> None:
+        """No absolute path, no way upwards (4.4.17.1), and no name twice, as a reader that ignores case sees it."""
+        joined = b"/\n" + b"\n/\n".join(m.raw_name for m in self.members)
+        if b"\0" in joined or b"\\" in joined or b"\n//" in joined or b"/../" in joined or b"\n../" in joined:
+            for m in self.members:
+                if m.name.startswith("/") or ".." in m.name.split("/") or "\0" in m.name or "\\" in m.name:
+                    raise Unreadable("malformed", f"zip: a member named {m.name[:80]!r}")
+        names = {m.name.lower() for m in self.members}
+        if len(names) < len(self.members):
+            twice = next(m.name for i, m in enumerate(self.members) if m.name.lower() in _lower(self.members[:i]))
+            raise Unreadable("inconsistent", f"zip: {twice[:80]!r} is there twice")
+
+    def _check_local(self, directory: int) -> None:
+        """Local headers agree with the directory (4.3.7), members don't overlap, descriptors are right (4.3.9)."""
+        order = sorted(self.members, key=lambda m: m.header)
+        last: Member | None = None
+        data_end = 0
+        unpack, places = _LOCAL.unpack_from, self._data
+        for data, base, group in self._windows(order, directory):
+            for m in group:
+                header = m.header
+                at = header - base
+                if header != data_end:
+                    if header < data_end:
+                        raise Unreadable("inconsistent", f"zip: {m.name[:80]!r} overlaps another member")
+                    self._gap(last, data, data_end - base, at)
+                elif last is not None and last.flags & _DESCRIPTOR and last.stored:
+                    raise Unreadable("inconsistent", f"zip: {last.name[:80]!r} lacks its data descriptor")
+                if at + 30 > len(data):
+                    raise Unreadable("truncated", f"zip: no local header for {m.name[:80]!r}")
+                signature, _, flags, method, _, _, crc, stored, size, name_length, extra_length = unpack(data, at)
+                name_end = at + 30 + name_length
+                if (
+                    signature != b"PK\3\4"
+                    or flags != m.flags
+                    or method != m.method
+                    or data[at + 30 : name_end] != m.raw_name
+                ):
+                    raise Unreadable(
+                        "inconsistent", f"zip: the local header of {m.name[:80]!r} isn't what the directory says"
+                    )
+                start = name_end + extra_length
+                extra = data[name_end:start] if start <= len(data) else self._bytes(base + name_end, extra_length)
+                if extra_length and not (extra.startswith(b"FB") and extra.count(b"Z") >= extra_length - 4):
+                    size, stored = self._local_extra(extra, size, stored)
+                elif extra_length and int.from_bytes(extra[2:4], "little") != extra_length - 4:
+                    raise Unreadable("malformed", f"zip: a bad extra field of {m.name[:80]!r}")
+                if (crc != m.crc or stored != m.stored or size != m.size) and not (
+                    flags & _DESCRIPTOR and crc in (0, m.crc) and stored in (0, m.stored) and size in (0, m.size)
+                ):
+                    raise Unreadable("inconsistent", f"zip: the local header of {m.name[:80]!r} has other sizes")
+                places[m.name] = base + start
+                data_end = base + start + m.stored
+                last = m
+        if data_end > directory:
+            raise Unreadable("inconsistent", "zip: its last member runs into its central directory")
+        if last is not None or directory:
+            gap = self._bytes(data_end, min(directory - data_end, 24))
+            self._gap(last, gap, 0, directory - data_end)
+
+    def _local_extra(self, extra: bytes, size: int, stored: int) -> tuple[int, int]:
+        for kind, field in _fields(extra):
+            if kind == _ZIP64_EXTRA and len(field) >= 16:  # 4.5.3: both sizes, in a local header
+                size = int.from_bytes(field[:8], "little") if size == _FULL32 else size
+                stored = int.from_bytes(field[8:16], "little") if stored == _FULL32 else stored
+                self.unexplained += len(field) - 16
+            else:
+                self._explain(kind, field)
+        return size, stored
+
+    def _gap(self, member: Member | None, data: bytes, start: int, end: int) -> None:
+        """The bytes from a member's end to what follows: its data descriptor (4.3.9), and what nothing explains."""
+        length = end - start
+        if member is not None and member.flags & _DESCRIPTOR and length:
+            crc = member.crc.to_bytes(4, "little")
+            gap = data[start : start + 24]
+            for width in (4, 8):
+                if member.stored >= 1 << 8 * width or member.size >= 1 << 8 * width:
+                    continue
+                plain = crc + member.stored.to_bytes(width, "little") + member.size.to_bytes(width, "little")
+                for descriptor in (b"PK\7\x08" + plain, plain):
+                    if gap.startswith(descriptor) and length >= len(descriptor):
+                        self.unexplained += length - len(descriptor)
+                        return
+            raise Unreadable("inconsistent", f"zip: the data descriptor of {member.name[:80]!r} has other values")
+        self.unexplained += length
+
+    def _windows(self, order: list[Member], directory: int) -> Iterator[tuple[bytes, int, list[Member]]]:
+        """The local headers in as few reads as their distances allow: (bytes, their offset, members whose header is there)."""
+        if self._held:
+            yield self._held, 0, order
+            return
+        first = 0
+        while first < len(order):
+            begin = max(0, order[first].header - 24)
+            last = first
+            end = order[first].header + 30 + len(order[first].raw_name)
+            while last + 1 < len(order) and order[last + 1].header - end <= _BRIDGE and end - begin < _WHOLE:
+                last += 1
+                end = max(end, order[last].header + 30 + len(order[last].raw_name))
+            end = min(end + _AROUND, directory)
+            if end <= begin:
+                raise Unreadable("inconsistent", f"zip: {order[first].name[:80]!r} lies behind its central directory")
+            yield self._source.read(begin, end - begin), begin, order[first : last + 1]
+            first = last + 1
+
+
+def inflate(data: bytes, size: int, name: str) -> bytes:
+    """A raw deflate stream that must give exactly `size` bytes; raises `Unreadable` ("malformed", "inconsistent")."""
+    stream = zlib.decompressobj(-15)
+    try:
+        out = stream.decompress(data, size + 1)
+    except zlib.error as error:
+        raise Unreadable("malformed", f"zip: {name[:80]!r} isn't a deflate stream") from error
+    if len(out) != size or not stream.eof or stream.unused_data:
+        raise Unreadable("inconsistent", f"zip: {name[:80]!r} doesn't inflate to {size} bytes")
+    return out
+
+
+def loose_pickles(source: ByteSource, limits: Limits) -> Iterator[bytes]:
+    """Best effort for an archive that was refused: the bytes that follow each local header of a member named *.pkl.
+
+    Whether the directory lists it, and whatever its flags, checksum and sizes say: some reader may use it. Only the
+    first and last 16 MB of a large file are looked through.
+    """
+    reach = 16 << 20
+    spans = [(0, source.size)] if source.size <= 2 * reach else [(0, reach), (source.size - reach, reach)]
+    tried = 0
+    for offset, length in spans:
+        data = source.read(offset, length)
+        at = data.find(b"PK\3\4")
+        while at >= 0 and at + 30 <= len(data) and tried < 1000:
+            method, name_length, extra_length = (int.from_bytes(data[at + i : at + i + 2], "little") for i in (8, 26, 28))
+            name = data[at + 30 : at + 30 + name_length].lower()
+            if name.endswith((b".pkl", b".pickle", b"_pkl")):
+                tried += 1
+                body = data[at + 30 + name_length + extra_length :]
+                if method == DEFLATED:
+                    body = _partly(body, limits)
+                yield body
+            at = data.find(b"PK\3\4", at + 4)
+
+
+def _partly(data: bytes, limits: Limits) -> bytes:
+    try:
+        return zlib.decompressobj(-15).decompress(data, min(limits.member_bytes, 16 << 20))
+    except zlib.error:
+        return b""
+
+
+def _fields(extra: bytes) -> Iterator[tuple[int, bytes]]:
+    """The (kind, value) pairs of an extra field (4.5.1); raises `Unreadable` ("malformed")."""
+    at = 0
+    while at < len(extra):
+        kind, length = int.from_bytes(extra[at : at + 2], "little"), int.from_bytes(extra[at + 2 : at + 4], "little")
+        if at + 4 + length > len(extra):
+            raise Unreadable("malformed", "zip: an extra field that doesn't fit")
+        yield kind, extra[at + 4 : at + 4 + length]
+        at += 4 + length
+
+
+def _refuse(raw: bytes, flags: int, method: int) -> None:
+    if flags & _ENCRYPTED:
+        raise Unreadable("encrypted", f"zip: {raw[:80]!r} is encrypted")
+    if flags & ~_KNOWN_FLAGS:
+        raise Unreadable("unsupported", f"zip: {raw[:80]!r} has flags {flags:#06x}")
+    raise Unreadable("unsupported", f"zip: {raw[:80]!r} is compressed by method {method}, or lies on another disk")
+
+
+def _name(raw: bytes, flags: int) -> str:
+    if not flags & _UTF8:
+        return raw.decode("cp437")
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        raise Unreadable("malformed", f"zip: a member named {raw[:80]!r}") from error
+
+
+def _lower(members: list[Member]) -> set[str]:
+    return {m.name.lower() for m in members}

@@ -1,0 +1,170 @@
+"""PyTorch's zip files: checkpoints of torch.save, and TorchScript archives.
+
+Source: PyTorch, `torch/serialization.py` (`_save`, `_load`), `caffe2/serialize/inline_container.cc` (records of one
+folder, found without regard to case) and `torch/csrc/jit/docs/serialization.md`. data.pkl holds the object, data/KEY
+the bytes of the storage KEY; TorchScript adds constants.pkl with constants/KEY, and code/.
+"""
+
+from __future__ import annotations
+
+import re
+
+from weightguard.errors import Unreadable
+from weightguard.formats._pickle.findings import constant_findings, dangerous, name_findings
+from weightguard.formats._pickle.legacy import load_nested
+from weightguard.formats._pickle.machine import Globals, run
+from weightguard.formats._pickle.rebuild import Collector, register, structure_findings
+from weightguard.formats._pickle.storages import Storages
+from weightguard.formats._zip import Archive, Member, loose_pickles
+from weightguard.formats.protocol import Container
+from weightguard.limits import Limits
+from weightguard.stores import ByteSource
+from weightguard.values import Finding
+
+NAME = "torch-zip"
+SPEC = "PyTorch notes on serialization and torch/csrc/jit/docs/serialization.md, at v2.13; PKWARE APPNOTE 6.3.10"
+
+# Records that say something about the archive, and what they may say.
+_RECORDS = {
+    "version": re.compile(rb"\d{1,8}\n?"),
+    ".data/version": re.compile(rb"\d{1,8}\n?"),
+    ".format_version": re.compile(rb"\d{1,8}\n?"),
+    ".storage_alignment": re.compile(rb"\d{1,12}\n?"),
+    ".data/serialization_id": re.compile(rb"\d{1,64}"),
+    "byteorder": re.compile(rb"little|big"),
+}
+_MEMBER_IN_HEAD = re.compile(rb"PK\x03\x04.{22}..{2}[^/]{1,200}/(data\.pkl|data/\d|version|byteorder|constants\.pkl)", re.S)
+_NAMES_IN_TAIL = (b"/data.pkl", b"/constants.pkl", b"/.data/serialization_id")
+
+
+def sniff(head: bytes, tail: bytes) -> bool:
+    """A zip whose first member, or whose directory as far as it reaches into the tail, has a name that torch writes."""
+    if not head.startswith(b"PK\x03\x04"):
+        return False
+    low = tail.lower()
+    return _MEMBER_IN_HEAD.match(head) is not None or any(n in low for n in _NAMES_IN_TAIL) or b"/data.pkl" in head.lower()
+
+
+def read(source: ByteSource, limits: Limits) -> Container:
+    """The archive's tensors and plain values. Raises `Unreadable`; what it would have called stands in the detail."""
+    seen = Globals()
+    try:
+        return _read(source, limits, seen)
+    except Unreadable as error:
+        _look_at_all(source, limits, seen)
+        names = dangerous(seen)
+        if not names:
+            raise
+        raise Unreadable(error.reason, f"{error.detail}; loading it calls {', '.join(names[:5])}") from error
+
+
+def _look_at_all(source: ByteSource, limits: Limits, seen: Globals) -> None:
+    """Runs every pickle of a refused archive, whichever copy of it a reader would take."""
+    try:
+        for data in loose_pickles(source, limits):
+            try:
+                run(data, 0, limits, seen)
+            except Unreadable:
+                continue
+    except Unreadable:
+        return
+
+
+def _read(source: ByteSource, limits: Limits, seen: Globals) -> Container:
+    archive = Archive(source, limits)
+    root, members = _records(archive)
+    storages = Storages()
+    to = Collector(storages, limits)
+    pickles = [n for n in members if n.endswith(".pkl") and "/" not in n]
+    if "data.pkl" not in members:
+        raise Unreadable("unsupported", "a zip file of torch without data.pkl (a package, or TorchScript before 1.4)")
+    explained = set(pickles)
+    script = "constants.pkl" in members
+    for name in sorted(pickles, key=_data_first):
+        explained |= _read_pickle(archive, members, name, limits, seen, to)
+    unexplained = archive.unexplained + load_nested(seen, to, limits)
+    metadata = {"archive": root}
+    for name, pattern in _RECORDS.items():
+        if name in members and members[name].size <= 64:
+            text = archive.read(members[name])
+            if pattern.fullmatch(text):
+                explained.add(name)
+                metadata[name.rsplit("/", 1)[-1].lstrip(".")] = text.decode("ascii").strip()
+            elif name == "byteorder":
+                raise Unreadable("malformed", "torch: a byte order that is neither little nor big")
+    for name, member in members.items():
+        if name not in explained and not _explains_itself(archive, name, member, limits):
+            unexplained += max(member.stored, member.size)
+    findings = [*name_findings(seen, source.name), *constant_findings(to.texts, source.name, limits)]
+    findings += structure_findings(to, source.name)
+    if script:
+        findings.append(Finding("torchscript-code", "info", "carries TorchScript code, which runs when it is used", source.name))
+    unexplained += storages.uncovered() + to.stray_bytes(seen.blobs)
+    return Container(NAME, to.table(), metadata, to.scalars, tuple(findings), unexplained)
+
+
+def _data_first(name: str) -> tuple[bool, str]:
+    return name != "data.pkl", name
+
+
+def _records(archive: Archive) -> tuple[str, dict[str, Member]]:
+    """The folder that all records lie in, and the records by their name in it, in lower case."""
+    first = archive.members[0].name if archive.members else ""
+    root, slash, _ = first.partition("/")
+    if not slash:
+        raise Unreadable("malformed", "torch: the first record isn't in a folder")
+    cut = len(root) + 1
+    records = {}
+    for m in archive.members:
+        inside = m.name.startswith(root) and m.name[len(root) : cut] == "/"
+        records[m.name[cut:].lower() if inside else f"/{m.name}"] = m
+    return root, records
+
+
+def _read_pickle(
+    archive: Archive, members: dict[str, Member], name: str, limits: Limits, seen: Globals, to: Collector
+) -> set[str]:
+    """Runs a pickle, checks its storages against their records, collects its tensors; the records that it explains."""
+    if members[name].size > limits.pickle_bytes:
+        raise Unreadable("limit", f"torch: {name} has {members[name].size} bytes")
+    data = archive.read(members[name])
+    first = len(seen.persistent)
+    value, end = run(data, 0, limits, seen)
+    if end != len(data):
+        raise Unreadable("inconsistent", f"torch: {len(data) - end} bytes after the end of {name}")
+    stem = name[: -len(".pkl")]
+    folder = f"{stem}/"
+    known = len(to.storages.keys)
+    register(seen.persistent[first:], to.storages, "" if stem == "data" else f"\0{stem}\0")
+    explained = set()
+    for key, number in list(to.storages.keys.items())[known:]:
+        record = folder + key.rsplit("\0", 1)[-1].lower()
+        member = members.get(record)
+        if member is None:
+            raise Unreadable("missing", f"torch: the record {record[:80]!r} that {name} names isn't there")
+        if member.size != to.storages.sizes[number]:
+            raise Unreadable(
+                "inconsistent",
+                f"torch: {record[:80]!r} has {member.size} bytes, {name} says {to.storages.sizes[number]}",
+            )
+        explained.add(record)
+    to.walk(value, "" if stem == "data" else stem)
+    return explained
+
+
+def _explains_itself(archive: Archive, name: str, member: Member, limits: Limits) -> bool:
+    """TorchScript's code is text, its debug information a pickle without weights, extra files text; folders are empty."""
+    if member.size == 0:
+        return True
+    if not name.startswith(("code/", "extra/")) or member.size > limits.text_bytes:
+        return False
+    data = archive.read(member)
+    if name.endswith(".debug_pkl"):
+        seen = Globals()
+        end = run(data, 0, limits, seen).end
+        return end == len(data) and not seen.persistent and not seen.blobs
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return b"\0" not in data
