@@ -36,8 +36,8 @@ def scan_safetensors_header(
     out_dims: array of int64, shape (dims_capacity,): all shapes end to end.
     out_starts: array of int64, shape (capacity + 1,): where each shape starts in out_dims.
     out_offsets: array of int64, shape (capacity, 2): data_offsets, in bytes.
-    out_info: array of int64, shape (4,): offset of the error; first and end byte of the value of `__metadata__` (0, 0: none);
-        bytes written to out_names.
+    out_info: array of int64, shape (5,): offset of the error; first and end byte of the value of `__metadata__` (0, 0: none);
+        bytes written to out_names; names that hold an escape.
     Returns the number of tensors, or minus an error code of this module. Reads each byte once.
     """
     # Grammar: safetensors README, section "Format", over RFC 8259. States are named by what may come next.
@@ -58,6 +58,7 @@ def scan_safetensors_header(
     out_info[0] = 0
     out_info[1] = 0
     out_info[2] = 0
+    out_info[4] = 0
     out_starts[0] = 0
     # What every writer puts after a name and after a shape, matched at once; where it differs, the states below take over.
     to_dtype = (58, 123, 34, 100, 116, 121, 112, 101, 34, 58, 34)  # :{"dtype":"
@@ -105,20 +106,22 @@ def scan_safetensors_header(
             text = n_text  # where a name is copied to, if this is one
             while p < size:
                 c = data[p]
-                if c == 34:
-                    break
+                if c <= 92:  # most signs of a name are lower-case letters
+                    if c == 34:
+                        break
+                    if c < 32:
+                        return -2
+                    if c == 92:
+                        escaped = 1
+                        out_names[text] = c
+                        text += 1
+                        p += 1
+                        if p >= size:
+                            return -2
+                        c = data[p]
                 out_names[text] = c
                 text += 1
                 p += 1
-                if c == 92:
-                    if p >= size:
-                        return -2
-                    escaped = 1
-                    out_names[text] = data[p]
-                    text += 1
-                    p += 1
-                elif c < 32:
-                    return -2
             if p >= size:
                 return -2
             length = p - first
@@ -139,6 +142,7 @@ def scan_safetensors_header(
                     out_names[text] = 10
                     n_text = text + 1
                     out_escaped[count] = escaped
+                    out_info[4] += escaped
                 state = name_colon
             elif state == first_key or state == key:
                 field = 0

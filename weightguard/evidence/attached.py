@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -137,5 +136,7 @@ def read_given(path: str) -> tuple[str, str]:
 
 def sha256(path: str) -> str:
     """SHA-256 of a file, in full."""
+    import hashlib  # loads a library: only where a digest is asked for
+
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -115,12 +115,15 @@ def _scan_bytes(header: bytes, limits: Limits) -> _Columns:
     names = np.empty(len(header) + 1, np.uint8)
     escaped = np.empty(capacity, np.uint8)
     dtypes = np.empty(capacity, np.uint8)
-    dims = np.empty(len(header) // 2, np.int64)
     starts = np.empty(capacity + 1, np.int64)
     offsets = np.empty((capacity, 2), np.int64)
-    info = np.zeros(4, np.int64)
+    info = np.zeros(5, np.int64)
     data = np.frombuffer(header, np.uint8)
-    count = scan_safetensors_header.compiled(data, _DTYPE_NAMES, names, escaped, dtypes, dims, starts, offsets, info)
+    count = -TOO_MANY
+    for room in (4 * capacity, len(header) // 2):  # dimensions: of usual tensors, and the most that a header can hold
+        if count == -TOO_MANY:
+            dims = np.empty(room, np.int64)
+            count = scan_safetensors_header.compiled(data, _DTYPE_NAMES, names, escaped, dtypes, dims, starts, offsets, info)
     if count < 0 and b"\\" in header and len(header) <= _ESCAPED_HEADER:  # a key, a dtype or __metadata__ spelt with an escape
         return _scan_json(header, limits)
     if count < 0:
@@ -128,7 +131,7 @@ def _scan_bytes(header: bytes, limits: Limits) -> _Columns:
     if count > limits.tensors:
         raise Unreadable("limit", f"more than {limits.tensors} tensors")
     strings = _text(names[: info[3]].tobytes()).split("\n")[:-1]
-    for row in np.flatnonzero(escaped[:count]).tolist():
+    for row in np.flatnonzero(escaped[:count]).tolist() if info[4] else ():
         strings[row] = _string(f'"{strings[row]}"')
         if strings[row] == "__metadata__":
             return _scan_json(header, limits)
