@@ -34,9 +34,9 @@ def scan(
     import datetime
 
     from weightguard.evidence.attached import read_given
-    from weightguard.policy import built_in, load_given
     from weightguard.pipeline import Request
     from weightguard.pipeline import scan as run
+    from weightguard.policy import built_in, load_given
 
     if policy is None:
         policy = built_in()

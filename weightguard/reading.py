@@ -120,29 +120,38 @@ def _misnamed(file: Found) -> tuple[Finding, ...]:
     return ()
 
 
-def _with_companions(listing: Listing) -> tuple[list[Found], tuple[Unread, ...]]:
+def _with_companions(listing: Listing) -> tuple[list[Found], list[Unread]]:
     """The files of the listing, and those beside its file targets without which they can't be judged."""
     found = {f.shown: f for f in listing.files}
-    unread: tuple[Unread, ...] = ()
-    alone: dict[tuple[str, str], list[str]] = defaultdict(list)
+    unread: list[Unread] = []
+    alone: dict[str, list[Found]] = defaultdict(list)
     for f in listing.files:
         if not f.whole_folder:
-            alone[f.folder, os.path.dirname(f.real)].append(f.name)
-    for (shown, real), targets in alone.items():
-        names = names_in(real)
-        indexes = {n: _index(os.path.join(real, n)) for n in names if n.endswith(INDEX_SUFFIX)}
-        for name in sorted(companions(targets, names, indexes)):
-            beside = companion(shown, real, name)
-            if isinstance(beside, Unread):
-                unread += (beside,)
-            elif os.path.isfile(beside.real):
-                found.setdefault(beside.shown, beside)
+            alone[f.folder].append(f)
+    for shown, targets in alone.items():
+        beside = _beside(shown, shown or ".", {f.name for f in targets})
+        for f in targets:
+            if not beside and os.path.islink(f.shown):  # a target that is a link has its companions where it points to
+                beside += _beside(shown, os.path.dirname(f.real), {os.path.basename(f.real)})
+        for b in beside:
+            if isinstance(b, Unread):
+                unread.append(b)
+            elif os.path.isfile(b.real):
+                found.setdefault(b.shown, b)
     return sorted(found.values(), key=lambda f: f.shown), unread
+
+
+def _beside(shown: str, folder: str, targets: set[str]) -> list[Found | Unread]:
+    """The companions of file targets in one real folder."""
+    names = names_in(folder)
+    indexes = {n: _index(os.path.join(folder, n)) for n in names if n.endswith(INDEX_SUFFIX)}
+    real = os.path.realpath(folder)
+    return [companion(shown, real, n) for n in sorted(companions(targets, names, indexes))]
 
 
 def _index(path: str) -> list[str]:
     try:
-        with LocalFile(path, path) as source:
+        with LocalFile(os.path.realpath(path), path) as source:
             return index_files(source.read(0, source.size)) if source.size <= LIMITS.sidecar_bytes else []
     except Unreadable:
         return []

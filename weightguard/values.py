@@ -67,6 +67,14 @@ class Interval:
         )
 
 
+def highest(a: Interval, b: Interval) -> Interval:
+    """Each end the higher of the two; `best` the highest that is said, no lower than `low`."""
+    low = max(a.low, b.low)
+    bests = [i.best for i in (a, b) if i.best is not None]
+    high = None if a.high is None or b.high is None else max(a.high, b.high)
+    return Interval(low, max(low, *bests) if bests else None, high)
+
+
 ZERO = Interval(Fraction(0), Fraction(0), Fraction(0))
 UNBOUNDED = Interval(Fraction(0), None, None)
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import weightguard
 from weightguard.demo.corpus import CASES
 from weightguard.demo.hostile import COMMAND, write_hostile
 from weightguard.demo.layouts import Layout, deepseek_v3, gptq, llama_8b, llama_70b, llama_405b
@@ -21,9 +22,13 @@ from weightguard.demo.trained import train
 from weightguard.demo.write import write_model, write_safetensors
 
 
+ROOT = str(Path(weightguard.__file__).parents[1])
+ENVIRONMENT = {**os.environ, "PYTHONPATH": ROOT}
+
+
 def demo(temporary: Path, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "weightguard", "demo", *arguments]
-    environment = {**os.environ, "TMPDIR": str(temporary), **options.pop("env", {})}
+    environment = {**ENVIRONMENT, "TMPDIR": str(temporary), **options.pop("env", {})}
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, **options)
 
 
@@ -47,7 +52,7 @@ def test_nothing_stays_in_the_temporary_folder(tmp_path: Path) -> None:
 
 
 def test_nothing_stays_in_the_temporary_folder_when_it_is_terminated(tmp_path: Path) -> None:
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    environment = {**ENVIRONMENT, "TMPDIR": str(tmp_path)}
     running = subprocess.Popen(
         [sys.executable, "-m", "weightguard", "demo"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
@@ -64,8 +69,7 @@ def test_numba_and_torch_are_not_needed(tmp_path: Path) -> None:
     """With both replaced by modules that raise, the verdicts are the same."""
     for name in ("numba", "torch", "safetensors", "rich", "yaml"):
         (tmp_path / f"{name}.py").write_text("raise AssertionError('imported')\n")
-    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
-    ran = demo(tmp_path, env={"PYTHONPATH": path})
+    ran = demo(tmp_path, env={"PYTHONPATH": os.pathsep.join([str(tmp_path), ROOT])})
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
@@ -91,7 +95,7 @@ def test_a_wrong_verdict_is_exit_1(tmp_path: Path) -> None:
         "from weightguard.cli import main\n"
         "sys.exit(main(['demo']))\n"
     )
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    environment = {**ENVIRONMENT, "TMPDIR": str(tmp_path)}
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, timeout=60)
     assert ran.returncode == 1
     assert ran.stdout.splitlines()[1].startswith("NO ")
@@ -103,7 +107,7 @@ def test_keep_leaves_a_corpus_that_scan_judges_alike(tmp_path: Path) -> None:
     assert demo(tmp_path, "--keep", str(kept)).returncode == 0
     for declaration, status in (((), 1), (("--declaration", "tokens.toml"), 0), (("--declaration", "operations.toml"), 1)):
         command = [sys.executable, "-m", "weightguard", "scan", "dense-405b", *declaration, "--format", "json"]
-        ran = subprocess.run(command, capture_output=True, text=True, cwd=kept, timeout=60)
+        ran = subprocess.run(command, capture_output=True, text=True, cwd=kept, env=ENVIRONMENT, timeout=60)
         assert ran.returncode == status
         assert json.loads(ran.stdout)["models"][0]["parameters"]["total"] == 405_853_388_800
 

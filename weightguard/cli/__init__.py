@@ -34,6 +34,9 @@ An aid to self-classification, not legal advice."""
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status. Only `ConfigurationError` is expected here: it is printed, status 2."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a section sign must not stop a report
     if arguments in (["--version"], ["-V"]):
         print(f"weightguard {VERSION}")
         return 0

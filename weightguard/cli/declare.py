@@ -29,8 +29,8 @@ def run(args: argparse.Namespace) -> int:
 def _write(args: argparse.Namespace) -> int:
     from weightguard.evidence.template import template
     from weightguard.models import DECLARATION
-    from weightguard.policy import built_in
     from weightguard.pipeline import Request, scan
+    from weightguard.policy import built_in
 
     # A declaration that is there may be broken: it is what this command is called to replace.
     policy = replace(built_in(), declarations="signed")
@@ -63,9 +63,9 @@ def _check(args: argparse.Namespace) -> int:
     from weightguard.cli import exits
     from weightguard.evidence.attached import read_given
     from weightguard.evidence.declaration import load
+    from weightguard.pipeline import Request, scan
     from weightguard.policy import built_in
     from weightguard.reports.derivation import render
-    from weightguard.pipeline import Request, scan
 
     today = datetime.date.today()
     if args.target.endswith(".toml"):

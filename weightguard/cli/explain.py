@@ -14,8 +14,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from weightguard.reports.derivation import render
     from weightguard.pipeline import scan
+    from weightguard.reports.derivation import render
 
     report = scan(request(args))
     sys.stdout.write(render(report))

@@ -33,8 +33,8 @@ def request(args: argparse.Namespace) -> Request:
     """The scan that the options ask for. Raises `ConfigurationError`."""
     from weightguard import policy as policies
     from weightguard.evidence.attached import read_given
-    from weightguard.rules.regime import SHIPPED
     from weightguard.pipeline import Request
+    from weightguard.rules.regime import SHIPPED
 
     targets = list(args.targets)
     if args.hf_cache:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from weightguard.operations.forward import Forward
 from weightguard.operations.runs import Lineage, of_tokens
-from weightguard.values import Claim, Finding, Interval, Operations
+from weightguard.values import Claim, Finding, Interval, Operations, highest
 
 
 @dataclass(frozen=True)
@@ -58,19 +58,12 @@ def narrow(
             interval, method = declared, "declaration"
             assumptions = forward.assumptions if forward else ()
         else:
-            interval, method = _raised(interval, declared), f"{method}, raised by a declaration"
+            interval, method = highest(interval, declared), f"{method}, raised by a declaration"
         terms += lineage.terms
         high = declared.high if declared.high is not None else declared.low
         evidence += (Claim("training operations", declared.low, high, "declaration", declared_in, "declared"),)
     operations = Operations(interval, method, terms, evidence, assumptions)
     return Narrowed(operations, tuple(findings), lowered)
-
-
-def _raised(interval: Interval, declared: Interval) -> Interval:
-    """Both ends no lower than they were and than what is declared."""
-    bests = [b for b in (interval.best, declared.best) if b is not None]
-    high = None if interval.high is None or declared.high is None else max(interval.high, declared.high)
-    return Interval(max(interval.low, declared.low), max(bests, default=None), high)
 
 
 def _claimed(

@@ -10,7 +10,7 @@ from weightguard.evidence.declaration import Declaration, Run
 from weightguard.evidence.devices import hardware_operations
 from weightguard.operations.bound import BACKWARD
 from weightguard.operations.forward import Forward, per_token
-from weightguard.values import UNBOUNDED, ZERO, Interval, Term
+from weightguard.values import UNBOUNDED, ZERO, Interval, Term, highest
 
 LOW, HIGH = Fraction("0.95"), Fraction("1.3")  # compute.md 1.8, point 2: unknown context mix and packing
 
@@ -72,17 +72,11 @@ def of_lineage(declaration: Declaration, forward: Forward, default_context: int)
             terms.append(_term(f"start {start.model}", operations, "as declared", f"{declaration.path}:{run.line}"))
             if start.published:
                 published += operations
-                base = operations if base is None else _larger(base, operations)
+                # Note 1 says "a model": of several published ones the larger, not their sum
+                base = operations if base is None else highest(base, operations)
             else:
                 additional += operations
     return Lineage(additional + published, base, additional, tuple(terms), runs)
-
-
-def _larger(a: Interval, b: Interval) -> Interval:
-    """Note 1 says "a model": of several published ones, the larger, not their sum."""
-    bests = [i.best for i in (a, b) if i.best is not None]
-    high = None if a.high is None or b.high is None else max(a.high, b.high)
-    return Interval(max(a.low, b.low), max(bests, default=None), high)
 
 
 def _term(label: str, operations: Interval, formula: str, source: str) -> Term:
