@@ -24,7 +24,7 @@ def test_trainer_state_claims_its_flos_and_its_tokens() -> None:
 
 @pytest.mark.parametrize("value", ["0", "-1", "null", "true", '"1e20"', "NaN", "Infinity", "1e999", "[1]"])
 def test_a_number_that_is_none_claims_nothing(value: str) -> None:
-    assert claims(trainer_state__json='{"total_flos": %s, "num_input_tokens_seen": 0}' % value) == {}
+    assert claims(trainer_state__json='{"total_flos": X, "num_input_tokens_seen": 0}'.replace("X", value)) == {}
 
 
 @pytest.mark.parametrize(

@@ -140,35 +140,35 @@ def _run(data: bytes, at: int, limits: Limits, seen: Globals) -> Pickle:
     marks: list[list[Value]] = []
     stack: list[Value] = []
     value: Value
+    u32 = _U32
+    persistent = seen.persistent
     left = limits.pickle_opcodes
     try:
         while left > 0:
             for _ in repeat(None, min(left, _CHUNK)):
                 op = data[at]
                 at += 1
-                # By frequency in checkpoints: puts, gets, small integers, texts, tuples, calls.
-                if op == 0x72:  # LONG_BINPUT
-                    memo[_U32(data, at)[0]] = stack[-1]
-                    at += 4
-                elif op == 0x71:  # BINPUT
-                    memo[data[at]] = stack[-1]
+                # By frequency in checkpoints. Those that are nearly always followed by LONG_BINPUT do it themselves.
+                if op == 0x4B:  # BININT1
+                    stack.append(data[at])
                     at += 1
                 elif op == 0x68:  # BINGET
                     stack.append(memo[data[at]])
-                    at += 1
-                elif op == 0x4B:  # BININT1
-                    stack.append(data[at])
                     at += 1
                 elif op == 0x4D:  # BININT2
                     stack.append(data[at] | data[at + 1] << 8)
                     at += 2
                 elif op == 0x58:  # BINUNICODE
-                    end = at + 4 + _U32(data, at)[0]
+                    end = at + 4 + u32(data, at)[0]
                     if end > size:
                         raise Unreadable("truncated", f"pickle: a text at byte {at} is longer than what remains")
                     raw = data[at + 4 : end]
-                    stack.append(raw.decode() if raw.isascii() else raw.decode("utf-8", "surrogatepass"))
+                    value = raw.decode() if raw.isascii() else raw.decode("utf-8", "surrogatepass")
+                    stack.append(value)
                     at = end
+                    if data[at] == 0x72:
+                        memo[u32(data, at + 1)[0]] = value
+                        at += 5
                 elif op == 0x28:  # MARK
                     marks.append(stack)
                     stack = []
@@ -176,17 +176,35 @@ def _run(data: bytes, at: int, limits: Limits, seen: Globals) -> Pickle:
                     value = tuple(stack)
                     stack = marks.pop()
                     stack.append(value)
+                    if data[at] == 0x72:
+                        memo[u32(data, at + 1)[0]] = value
+                        at += 5
                 elif op == 0x52:  # REDUCE
                     args = stack.pop()
-                    stack[-1] = _call(stack[-1], args, seen)
+                    stack[-1] = value = _call(stack[-1], args, seen)
+                    if data[at] == 0x72:
+                        memo[u32(data, at + 1)[0]] = value
+                        at += 5
                 elif op == 0x86:  # TUPLE2
                     value = stack.pop()
-                    stack[-1] = (stack[-1], value)
+                    stack[-1] = value = (stack[-1], value)
+                    if data[at] == 0x72:
+                        memo[u32(data, at + 1)[0]] = value
+                        at += 5
                 elif op == 0x51:  # BINPERSID
-                    stack[-1] = reference = Persistent(stack[-1])
-                    seen.persistent.append(reference)
+                    stack[-1] = value = reference = Persistent(stack[-1])
+                    persistent.append(reference)
+                    if data[at] == 0x72:
+                        memo[u32(data, at + 1)[0]] = value
+                        at += 5
                 elif op == 0x29:  # EMPTY_TUPLE
                     stack.append(())
+                elif op == 0x71:  # BINPUT
+                    memo[data[at]] = stack[-1]
+                    at += 1
+                elif op == 0x72:  # LONG_BINPUT
+                    memo[u32(data, at)[0]] = stack[-1]
+                    at += 4
                 elif op == 0x89:  # NEWFALSE
                     stack.append(False)
                 elif op == 0x94:  # MEMOIZE
@@ -201,10 +219,13 @@ def _run(data: bytes, at: int, limits: Limits, seen: Globals) -> Pickle:
                     stack.append(_I32(data, at)[0])
                     at += 4
                 elif op == 0x6A:  # LONG_BINGET
-                    stack.append(memo[_U32(data, at)[0]])
+                    stack.append(memo[u32(data, at)[0]])
                     at += 4
                 elif op == 0x85:  # TUPLE1
-                    stack[-1] = (stack[-1],)
+                    stack[-1] = value = (stack[-1],)
+                    if data[at] == 0x72:
+                        memo[u32(data, at + 1)[0]] = value
+                        at += 5
                 elif op == 0x87:  # TUPLE3
                     third = stack.pop()
                     value = stack.pop()
@@ -345,19 +366,28 @@ def _run(data: bytes, at: int, limits: Limits, seen: Globals) -> Pickle:
 
 def _call(callee: Value, args: Value, seen: Globals) -> Object:
     """The object that stands for callee(*args), with the use recorded."""
+    if type(callee) is Global and type(args) is tuple:
+        callee.uses |= CALLED
+        made = Object(callee, args)
+        if callee.through is not None:
+            _call_through(callee, args, made, seen)
+        return made
     if type(args) is not tuple:
         args = (args,)  # a real unpickler would refuse; what lies in it must be found all the same
         if type(callee) is Global and callee.through is not None:
             callee.uses |= RESULT_CALLED
-    if type(callee) is Persistent and type(callee.id) is tuple and len(callee.id) > 1 and callee.id[0] == "module":
-        callee = callee.id[1]  # torch's legacy form wraps a module's class in a persistent id
+    callee = _class_of_module(callee)
     if type(callee) is not Global:
         return Object(_use_result(callee), (callee, *args))
     callee.uses |= CALLED
-    made = Object(callee, args)
-    if callee.through is not None:
-        _call_through(callee, args, made, seen)
-    return made
+    return Object(callee, args)
+
+
+def _class_of_module(callee: Value) -> Value:
+    """torch's legacy form wraps a module's class, with its source code, in a persistent id."""
+    if type(callee) is Persistent and type(callee.id) is tuple and len(callee.id) > 1 and callee.id[0] == "module":
+        return callee.id[1]
+    return callee
 
 
 def _call_through(callee: Global, args: tuple[Value, ...], made: Object, seen: Globals) -> None:
@@ -368,7 +398,7 @@ def _call_through(callee: Global, args: tuple[Value, ...], made: Object, seen: G
             seen.deferred.append(made)
         for place in places:
             if place < len(args):
-                inner = args[place]
+                inner = _class_of_module(args[place])
                 if type(inner) is Global:
                     inner.uses |= CALLED
                 elif inner is not None:
