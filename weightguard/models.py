@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from weightguard.formats.protocol import Container
-from weightguard.roles import is_optimizer_only
+from weightguard.roles import is_optimizer_only, is_small_state
 from weightguard.tensors import EMPTY, TensorTable, concatenate
 from weightguard.values import Finding
 
@@ -111,13 +111,14 @@ def load_json(text: bytes) -> dict[str, Any] | None:
 
 
 def assemble(folder: Folder) -> tuple[Model, ...]:
-    """The models of a folder, each weight file in exactly one of them."""
+    """The models of a folder, each weight file in at most one of them: files of mere counters and settings are in none."""
     groups, left = _indexed(folder)
     numbered, left = _numbered(left)
     groups += numbered
     config = load_json(folder.texts[CONFIG]) if CONFIG in folder.texts else None
     optimizer = [w for w in left if is_optimizer_only(w.container.tensors)]
-    groups += [_Group((w,), w.path) for w in left if w not in optimizer and len(w.container.tensors)]
+    small = [w for w in left if is_small_state(w.container.tensors)]  # also those without a tensor
+    groups += [_Group((w,), w.path) for w in left if w not in optimizer and w not in small]
     if config is not None and len(groups) > 1:
         groups = _merge_copies(groups)
     if len(groups) == 1:

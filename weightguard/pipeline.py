@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
+from typing import TYPE_CHECKING
 
 from weightguard.architecture import families
 from weightguard.architecture.config import CONTEXT, Config, language_model, repeats
@@ -14,7 +15,7 @@ from weightguard.architecture.parts import missing_parts
 from weightguard.errors import Unreadable
 from weightguard.evidence import sidecars
 from weightguard.evidence.attached import Attached, Digest, attach, sha256
-from weightguard.evidence.declaration import Declaration, Published
+from weightguard.evidence.publication import Published
 from weightguard.limits import LIMITS
 from weightguard.models import DECLARATION, Model, assemble
 from weightguard.operations.bound import Bounds, from_weights
@@ -31,6 +32,9 @@ from weightguard.stores.folder import collect
 from weightguard.values import UNBOUNDED, Claim, Finding, Operations, Verdict
 from weightguard.version import VERSION
 
+if TYPE_CHECKING:  # read only where there is one
+    from weightguard.evidence.declaration import Declaration
+
 
 @dataclass(frozen=True)
 class Request:
@@ -41,6 +45,9 @@ class Request:
     as_of: date
     declarations: Sequence[tuple[str, str]] = ()
     read_declarations: bool = True  # those that lie beside the weights
+
+
+PART_MISSING = "part-missing"
 
 
 def scan(request: Request, progress: Progress | None = None) -> Report:
@@ -60,14 +67,17 @@ def scan(request: Request, progress: Progress | None = None) -> Report:
 
     attached = attach(models, request.declarations, policy.declarations, request.as_of, digest)
     reports = tuple(_judge(model, attached[model.path], request, digest) for model in models)
-    blocked = any(m.decision == "block" for m in reports) or (bool(reading.unread) and policy.unread == "block")
     in_models = {f.path for m in models for f in m.files}
+    no_model = [f for x in reading.folders for w in x.weights if w.path not in in_models for f in w.container.findings]
+    dangerous = decide((), no_model, policy) == "block"
+    blocked = dangerous or any(m.decision == "block" for m in reports) or (bool(reading.unread) and policy.unread == "block")
     return Report(
         version=VERSION,
         policy=as_json(policy),
         models=reports,
         unread=reading.unread,
-        findings=(*listing.findings, *reading.findings),
+        findings=(*listing.findings, *no_model),
+        dangerous=dangerous,
         files=len(reading.real),
         bytes=reading.bytes,
         other=len(reading.real.keys() - in_models - {u.path for u in reading.unread}),
@@ -84,10 +94,16 @@ def _judge(model: Model, declared: Attached, request: Request, digest: Digest) -
     parameters = count(model, tied)
     architecture: Architecture | None = None
     findings = (*model.findings, *parameters.findings)
+    wrong: tuple[Finding, ...] = ()
     if config is not None and family is not None:
         architecture, wrong = describe(model.tensors, parameters, config, family, tied, model.path)
-        findings += wrong
-    missing = (*model.missing, *missing_parts(model.tensors, config), *_too_much_state(parameters))
+        findings += tuple(f for f in wrong if f.id != PART_MISSING)
+    missing = (
+        *model.missing,
+        *(f.message for f in wrong if f.id == PART_MISSING),
+        *missing_parts(model.tensors, config),
+        *_too_much_state(parameters),
+    )
     forward, limit = _forward(model, parameters, architecture, config, policy)
     missing += limit
 
@@ -110,7 +126,7 @@ def _judge(model: Model, declared: Attached, request: Request, digest: Digest) -
     uncounted = tuple(line for d in declared.all for line in technical_note_3_uncounted(d, runs))
     operations = unbounded(narrowed.operations) if missing or uncounted else narrowed.operations
     findings += narrowed.findings
-    findings += tuple(Finding("part-missing", "high", line, model.path) for line in missing)
+    findings += tuple(Finding(PART_MISSING, "high", line, model.path) for line in missing)
 
     # published weights are clear whatever their operations rest on
     by_operations = (*operations.assumptions, *(_base_condition(b) for b in claims.bases))

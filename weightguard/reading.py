@@ -32,12 +32,11 @@ _OTHER_NAMES = tuple(
 class Reading:
     """`folders` in the order of their paths; `real`: where each file is, by its path as reached from the target.
 
-    findings: those of files that hold no tensors, and so belong to no model. bytes: size of all files.
+    bytes: size of all files.
     """
 
     folders: tuple[Folder, ...]
     unread: tuple[Unread, ...]
-    findings: tuple[Finding, ...]
     real: Mapping[str, str]
     bytes: int
 
@@ -77,8 +76,7 @@ def read_all(listing: Listing, unexplained_bytes: int, progress: Progress | None
             texts[file.folder][file.name] = read
     names = sorted({f.folder for f in found})
     folders = tuple(Folder(n, tuple(weights[n]), texts[n], frozenset(failed[n])) for n in names)
-    no_model = [f for x in folders for w in x.weights if not len(w.container.tensors) for f in w.container.findings]
-    return Reading(folders, tuple(unread), tuple(no_model), {f.shown: f.real for f in found}, size)
+    return Reading(folders, tuple(unread), {f.shown: f.real for f in found}, size)
 
 
 def _size(file: Found) -> int:

@@ -53,13 +53,17 @@ class ModelReport:
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """A whole scan. `decision` is "block" if any model is blocked, or anything unread that the policy blocks."""
+    """A whole scan. `decision` is "block" if any model is blocked, or anything unread that the policy blocks.
+
+    findings: those that belong to no model; `dangerous`: one of them blocks by itself.
+    """
 
     version: str
     policy: Mapping[str, Any]
     models: tuple[ModelReport, ...]
     unread: tuple[Unread, ...]
     findings: tuple[Finding, ...]
+    dangerous: bool
     files: int
     bytes: int
     other: int

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from weightguard.tensors import FLOATING, TensorTable, UInt8
+from weightguard.tensors import DTYPE_BITS, FLOATING, TensorTable, UInt8
 
 ROLES: Final = ("weight", "tied", "buffer", "optimizer", "copy", "quantization", "other")
 WEIGHT, TIED, BUFFER, OPTIMIZER, COPY, QUANTIZATION, OTHER = range(len(ROLES))
@@ -24,6 +24,8 @@ _BUFFERS: Final = frozenset(
     relative_position_index relative_coords_table attn_mask causal_mask cos_cached sin_cached rope_freqs
     e_score_correction_bias _extra_state n_averaged num_updates forward_basis_buffer inverse_basis_buffer""".split()
 )
+SMALL_INTEGERS: Final = 64 << 10
+"""Bytes of integers (index tables, step counters, random states) that need no rule to explain them."""
 _FEW_BUFFERS: Final = 1 << 22
 _ROTARY = re.compile(r"(?:^|\.)(?:rotary_emb|rope)\.(?:freqs|inv_freq|cos|sin|cos_cached|sin_cached)$")
 _ROTARY_LAST: Final = frozenset({"freqs", "inv_freq", "cos", "sin", "cos_cached", "sin_cached"})
@@ -75,6 +77,13 @@ def _weigh_buffers(table: TensorTable, roles: UInt8) -> None:
 def is_optimizer_only(table: TensorTable) -> bool:
     """Whether a file holds optimizer state and nothing else."""
     return len(table) > 0 and all(_of_optimizer(name, name[name.rfind(".") + 1 :]) for name in table.names)
+
+
+def is_small_state(table: TensorTable) -> bool:
+    """Whether a file holds nothing but a few integers: random number states, step counters."""
+    floating = np.isin(table.dtypes, sorted(FLOATING))
+    bits = sum((table.elements * DTYPE_BITS[table.dtypes]).tolist())
+    return not floating.any() and bits <= SMALL_INTEGERS * 8
 
 
 def _of_optimizer(name: str, last: str) -> bool:

@@ -64,7 +64,8 @@ def test_the_front_matter_names_the_base(front: str, bases: tuple[str, ...]) -> 
 
 def test_the_index_claims_parameters() -> None:
     (found,) = collect({}, {"total_parameters": 7 * 10**9}, "").claims
-    assert (found.quantity, found.high, found.trust) == ("parameters", 7 * 10**9, "claimed")
+    assert (found.quantity, found.trust) == ("parameters", "claimed")
+    assert found.high == 7 * 10**9
 
 
 @given(st.binary(max_size=200), st.sampled_from(["trainer_state.json", "README.md"]))

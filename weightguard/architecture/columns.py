@@ -74,5 +74,5 @@ def experts_stored(table: TensorTable, roles: UInt8, layers: Int64) -> dict[int,
         if match[1] is not None:
             numbers.setdefault(layer, set()).add(int(match[1]))
         elif len(shape := table.shape(row)) >= 3:
-            stacked[layer] = max(stacked.get(layer, 0), shape[0])
+            stacked[layer] = max(stacked.get(layer, 1), shape[0])
     return {**stacked, **{layer: max(ns) + 1 for layer, ns in numbers.items()}}

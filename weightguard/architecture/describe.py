@@ -71,7 +71,10 @@ class Architecture:
 def describe(
     table: TensorTable, parameters: Parameters, config: Config, family: Family, tied: bool, path: str
 ) -> tuple[Architecture | None, tuple[Finding, ...]]:
-    """The architecture, and how the config contradicts the tensors; None where the config can't be what the tensors are."""
+    """The architecture, and how the config contradicts the tensors; None where the config can't be what the tensors are.
+
+    A finding `part-missing` says that the config describes more than is there.
+    """
     layers, hidden, attention = config.number(*LAYERS), config.number(*HIDDEN), family.attention(config)
     if layers is not None and layers > len(table):
         text = f"config.json says {layers} layers, and there are {len(table)} tensors: the bound is by tensors alone"
@@ -104,7 +107,10 @@ def describe(
     experts, used = np.ones(rows, np.int64), np.ones(rows, np.int64)
     for layer, n in experts_stored(table, parameters.roles, at).items():
         claimed, k = routing or (n, n)
-        if claimed != n:
+        if claimed > n:
+            findings.append(Finding("part-missing", "high", f"layer {layer} has {n} of {claimed} experts", path))
+            k = n
+        elif claimed < n:
             text = f"config.json says {claimed} experts, layer {layer} stores {n}: every expert is taken as active"
             findings.append(Finding("config-contradicts-weights", "high", text, path))
             k = n

@@ -19,7 +19,7 @@ UNREAD = 3
 
 def status(report: Report, *, strict: bool) -> int:
     """The exit status of a scan."""
-    if report.blocked:
+    if report.blocked or report.dangerous:
         return BLOCKED
     if report.unread and report.policy["unread"] == "block":
         return UNREAD

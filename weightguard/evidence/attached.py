@@ -8,12 +8,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from fractions import Fraction
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from weightguard.errors import ConfigurationError
-from weightguard.evidence.declaration import Declaration, Published, Unclear, load
+from weightguard.evidence.publication import Published, Unclear
 from weightguard.limits import LIMITS
 from weightguard.models import DECLARATION, Model
+
+if TYPE_CHECKING:
+    from weightguard.evidence.declaration import Declaration
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,8 @@ def attach(
             path = f"{folder}/{DECLARATION}" if folder else DECLARATION
             sources.append((path, text, inside, clearing if trust == "any" else raising))
     for path, text, candidates, into in sources:
+        from weightguard.evidence.declaration import load  # most scans have none
+
         try:
             declaration = load(path, text, as_of)
             into[_picked(declaration, candidates, digest).path].append(declaration)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
-from weightguard.evidence.declaration import Declaration, Run
-from weightguard.evidence.devices import hardware_operations
 from weightguard.operations.bound import BACKWARD
 from weightguard.operations.forward import Forward, per_token
 from weightguard.values import UNBOUNDED, ZERO, Interval, Term, highest
+
+if TYPE_CHECKING:  # most scans read no declaration
+    from weightguard.evidence.declaration import Declaration, Run
 
 LOW, HIGH = Fraction("0.95"), Fraction("1.3")  # compute.md 1.8, point 2: unknown context mix and packing
 
@@ -34,6 +36,8 @@ def of_run(run: Run, forward: Forward, default_context: int) -> tuple[Interval, 
     if run.operations is not None:
         return run.operations, "as declared"
     if run.hardware is not None:
+        from weightguard.evidence.devices import hardware_operations
+
         return hardware_operations(run.hardware)
     total = ZERO
     for phase in run.phases:

@@ -12,11 +12,9 @@ from weightguard.kernels.sums import sum_by_group
 from weightguard.models import Model
 from weightguard.parameters.packing import unpack
 from weightguard.parameters.ties import tie_by_config, tie_by_storage
-from weightguard.roles import BUFFER, COPY, OTHER, ROLES, WEIGHT, roles_by_name
+from weightguard.roles import BUFFER, COPY, OTHER, ROLES, SMALL_INTEGERS, WEIGHT, roles_by_name
 from weightguard.tensors import DTYPE_BITS, DTYPES, Int64, TensorTable, UInt8
 from weightguard.values import Finding
-
-_SMALL_INTEGERS = 64 << 10  # bytes of integers (index tables, step counters) that no rule needs to explain
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +79,7 @@ def _unexplained(table: TensorTable, roles: UInt8) -> tuple[int, str]:
     """Bits of the integer tensors that no rule explains, if they are more than small tables; and the name of the largest."""
     rows = np.flatnonzero(roles == OTHER)
     bits = [int(table.elements[r]) * int(DTYPE_BITS[table.dtypes[r]]) for r in rows.tolist()]
-    if sum(bits) <= _SMALL_INTEGERS * 8:
+    if sum(bits) <= SMALL_INTEGERS * 8:
         roles[rows] = BUFFER
         return 0, ""
     return sum(bits), table.names[int(rows[int(np.argmax(bits))])]

@@ -81,6 +81,8 @@ def _headline(report: Report, paint: _Paint) -> str:
     unread = f"; {len(report.unread)} unread" if report.unread else ""
     if report.blocked:
         return paint("BLOCK", _RED) + f": {report.blocked} of {models} model{plural} blocked{unread}"
+    if report.dangerous:
+        return paint("BLOCK", _RED) + f": a file that is dangerous to load{unread}; {models} model{plural} allowed"
     if report.decision == "block":
         return paint("BLOCK", _RED) + f": {len(report.unread)} files could not be read; {models} model{plural} allowed"
     if not models:
