@@ -29,7 +29,7 @@ from weightguard.report import Counts, File, ModelReport, Report
 from weightguard.rules.regime import Facts, regime
 from weightguard.rules.us_ear_4e091.entry import technical_note_3_uncounted
 from weightguard.stores.folder import collect
-from weightguard.values import UNBOUNDED, Claim, Finding, Operations, Verdict
+from weightguard.values import UNBOUNDED, Claim, Finding, Operations, Unread, Verdict
 from weightguard.version import VERSION
 
 if TYPE_CHECKING:  # read only where there is one
@@ -66,21 +66,27 @@ def scan(request: Request, progress: Progress | None = None) -> Report:
         return sha256(reading.real[path])
 
     attached = attach(models, request.declarations, policy.declarations, request.as_of, digest)
-    reports = tuple(_judge(model, attached[model.path], request, digest) for model in models)
+    reports: list[ModelReport] = []
+    unread = list(reading.unread)
+    for model in models:
+        try:
+            reports.append(_judge(model, attached[model.path], request, digest))
+        except Exception as error:  # a fault of ours about one model blocks it, and hides no other
+            unread.append(Unread(model.path, "internal", f"a fault of weightguard: {type(error).__name__}: {error}"[:300]))
     in_models = {f.path for m in models for f in m.files}
     no_model = [f for x in reading.folders for w in x.weights if w.path not in in_models for f in w.container.findings]
     dangerous = decide((), no_model, policy) == "block"
-    blocked = dangerous or any(m.decision == "block" for m in reports) or (bool(reading.unread) and policy.unread == "block")
+    blocked = dangerous or any(m.decision == "block" for m in reports) or (bool(unread) and policy.unread == "block")
     return Report(
         version=VERSION,
         policy=as_json(policy),
-        models=reports,
-        unread=reading.unread,
+        models=tuple(reports),
+        unread=tuple(unread),
         findings=(*listing.findings, *no_model),
         dangerous=dangerous,
         files=len(reading.real),
         bytes=reading.bytes,
-        other=len(reading.real.keys() - in_models - {u.path for u in reading.unread}),
+        other=len(reading.real.keys() - in_models - {u.path for u in unread}),
         decision="block" if blocked else "allow",
     )
 

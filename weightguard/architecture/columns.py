@@ -16,9 +16,9 @@ N_KINDS: Final = 7
 
 # Lists of repeated blocks, by the names that the common libraries give them; the first number in a name is the layer.
 _LAYER = re.compile(
-    r"(?:^|\.)(?:layers?|h|blocks?|transformer_blocks|resblocks|decoder_layers|encoder_layers)\.(\d+)\.(?=[^.]+\.)"
+    r"(?:^|\.)(?:layers?|h|blocks?|transformer_blocks|resblocks|decoder_layers|encoder_layers)\.(\d{1,6})\.(?=[^.]+\.)"
 )
-_EXPERT = re.compile(r"\.experts\.(?:(\d+)\.)?")
+_EXPERT = re.compile(r"\.experts\.(?:(\d{1,6})\.)?")
 _POSITIONS = ("wpe.weight", "embed_positions.weight", "position_embeddings.weight", "token_type_embeddings.weight")
 
 

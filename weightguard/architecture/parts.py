@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
+from itertools import count
 
 from weightguard.architecture.columns import stacks_of
 from weightguard.architecture.config import LAYERS, Config, repeats
@@ -33,9 +34,10 @@ def missing_parts(table: TensorTable, config: Config | None) -> list[str]:
         found.append("an adapter without its base model")
     stacks = {p: blocks for p, blocks in stacks_of(table).items() if max(map(len, blocks.values())) >= _FEWEST_NAMES}
     for prefix, blocks in sorted(stacks.items()):
-        absent = sorted(set(range(max(blocks) + 1)) - set(blocks))
+        absent = max(blocks) + 1 - len(blocks)
         if absent:
-            found.append(f"{prefix}* has no number {absent[0]}" + (f" and {len(absent) - 1} more" if len(absent) > 1 else ""))
+            first = next(n for n in count() if n not in blocks)
+            found.append(f"{prefix}* has no number {first}" + (f" and {absent - 1} more" if absent > 1 else ""))
         last = blocks[max(blocks)]
         if sum(len(last) < len(b) for b in blocks.values()) < 2:
             continue

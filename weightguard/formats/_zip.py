@@ -19,12 +19,14 @@ from weightguard.stores import ByteSource
 STORED, DEFLATED = 0, 8
 
 _LOCAL = Struct("<4s5H3I2H")  # 4.3.7
-_CENTRAL = Struct("<4s6H3I5H2I")  # 4.3.12
+_CENTRAL = Struct("<4s4x2H4x3I4H6xI")  # 4.3.12, without versions, time, date and attributes
 _ZIP64_END = Struct("<4sQ2H2I4Q")  # 4.3.14
 _ZIP64_LOCATOR = Struct("<4sIQI")  # 4.3.15
 _END = Struct("<4s4H2IH")  # 4.3.16
+_DESCRIPTOR32 = Struct("<4s3I").pack  # 4.3.9, with its signature
 _FULL16, _FULL32 = 0xFFFF, 0xFFFFFFFF
 
+_ZEROS = bytes(12)
 _ENCRYPTED = 1 << 0 | 1 << 6 | 1 << 13  # 4.4.4
 _DESCRIPTOR = 1 << 3
 _UTF8 = 1 << 11
@@ -42,7 +44,10 @@ _AROUND = 224  # bytes read around a local header: the descriptor before it, its
 
 
 class Member(NamedTuple):
-    """One entry of the directory. size: bytes after decompression. stored: bytes in the file. header: of its local one."""
+    """One entry of the directory. size: bytes after decompression. stored: bytes in the file.
+
+    header: offset of its local header. local: how that header should begin, up to the length of its name.
+    """
 
     name: str
     method: int
@@ -52,6 +57,7 @@ class Member(NamedTuple):
     size: int
     header: int
     raw_name: bytes
+    local: bytes
 
 
 class Archive:
@@ -62,6 +68,7 @@ class Archive:
         self._source = source
         self._limits = limits
         self._data: dict[str, int] = {}
+        self._local_sizes: dict[int, tuple[int, int]] = {}
         self._held = source.read(0, source.size) if source.size <= _WHOLE else b""
         self.unexplained = 0
         self.members: list[Member] = []
@@ -147,29 +154,13 @@ class Archive:
         held = self._held
         data, at = (held, start) if held else (self._source.read(start, end - start), 0)
         stop = at + end - start
-        unpack, add = _CENTRAL.unpack_from, self.members.append
+        unpack, add, new = _CENTRAL.unpack_from, self.members.append, tuple.__new__  # new: half the time of Member(...)
         for _ in range(self._count):
             if at + 46 > stop:
                 raise Unreadable("malformed", "zip: its central directory ends early")
-            (
-                signature,
-                _made_by,
-                _needed,
-                flags,
-                method,
-                _time,
-                _date,
-                crc,
-                stored,
-                size,
-                name_length,
-                extra_length,
-                comment_length,
-                disk,
-                _internal,
-                _external,
-                header,
-            ) = unpack(data, at)
+            signature, flags, method, crc, stored, size, name_length, extra_length, comment_length, disk, header = unpack(
+                data, at
+            )
             name_end = at + 46 + name_length
             following = name_end + extra_length + comment_length
             if signature != b"PK\1\2" or following > stop:
@@ -187,7 +178,10 @@ class Archive:
                 raise Unreadable("inconsistent", f"zip: {raw[:80]!r} can't have {size} bytes")
             self.unexplained += comment_length
             name = raw.decode("ascii") if raw.isascii() else _name(raw, flags)
-            add(Member(name, method, flags, crc, stored, size, header, raw))
+            # 4.3.7 and 4.3.12 have the same fields in the same order; with a descriptor the local sums are zero (4.4.4).
+            sums = _ZEROS if flags & _DESCRIPTOR else data[at + 16 : at + 28]
+            local = b"PK\3\4" + data[at + 6 : at + 16] + sums + data[at + 28 : at + 30]
+            add(new(Member, (name, method, flags, crc, stored, size, header, raw, local)))
             at = following
         self.unexplained += stop - at
 
@@ -236,75 +230,94 @@ class Archive:
         order = sorted(self.members, key=lambda m: m.header)
         last: Member | None = None
         data_end = 0
-        unpack, places = _LOCAL.unpack_from, self._data
+        places = self._data
         for data, base, group in self._windows(order, directory):
             for m in group:
                 header = m.header
                 at = header - base
-                if header != data_end:
+                if header != data_end or last is not None:
                     if header < data_end:
                         raise Unreadable("inconsistent", f"zip: {m.name[:80]!r} overlaps another member")
                     self._gap(last, data, data_end - base, at)
-                elif last is not None and last.flags & _DESCRIPTOR and last.stored:
-                    raise Unreadable("inconsistent", f"zip: {last.name[:80]!r} lacks its data descriptor")
-                if at + 30 > len(data):
+                name_at = at + 30
+                extra_at = name_at + len(m.raw_name)
+                if extra_at > len(data):
                     raise Unreadable("truncated", f"zip: no local header for {m.name[:80]!r}")
-                signature, _, flags, method, _, _, crc, stored, size, name_length, extra_length = unpack(data, at)
-                name_end = at + 30 + name_length
-                if (
-                    signature != b"PK\3\4"
-                    or flags != m.flags
-                    or method != m.method
-                    or data[at + 30 : name_end] != m.raw_name
-                ):
-                    raise Unreadable(
-                        "inconsistent", f"zip: the local header of {m.name[:80]!r} isn't what the directory says"
-                    )
-                start = name_end + extra_length
-                extra = data[name_end:start] if start <= len(data) else self._bytes(base + name_end, extra_length)
-                if extra_length and not (extra.startswith(b"FB") and extra.count(b"Z") >= extra_length - 4):
-                    size, stored = self._local_extra(extra, size, stored)
-                elif extra_length and int.from_bytes(extra[2:4], "little") != extra_length - 4:
-                    raise Unreadable("malformed", f"zip: a bad extra field of {m.name[:80]!r}")
-                if (crc != m.crc or stored != m.stored or size != m.size) and not (
-                    flags & _DESCRIPTOR and crc in (0, m.crc) and stored in (0, m.stored) and size in (0, m.size)
-                ):
-                    raise Unreadable("inconsistent", f"zip: the local header of {m.name[:80]!r} has other sizes")
+                same = data[at : at + 28] == m.local
+                if not same or data[name_at:extra_at] != m.raw_name:
+                    self._compare(m, data, at)
+                length = data[at + 28] | data[at + 29] << 8
+                start = extra_at + length
+                if length:
+                    extra = data[extra_at:start] if start <= len(data) else self._bytes(base + extra_at, length)
+                    padding = extra[2] | extra[3] << 8 if length >= 4 and extra.startswith(b"FB") else -4
+                    if padding + 4 != length or extra.count(b"Z") < padding:
+                        same = self._local_extra(m, data, at, extra) and same
+                if not same:
+                    self._compare_sums(m, data, at)
                 places[m.name] = base + start
                 data_end = base + start + m.stored
                 last = m
         if data_end > directory:
             raise Unreadable("inconsistent", "zip: its last member runs into its central directory")
-        if last is not None or directory:
+        if data_end < directory or last is not None:
             gap = self._bytes(data_end, min(directory - data_end, 24))
             self._gap(last, gap, 0, directory - data_end)
 
-    def _local_extra(self, extra: bytes, size: int, stored: int) -> tuple[int, int]:
+    def _compare(self, m: Member, data: bytes, at: int) -> None:
+        """A local header that isn't byte for byte what the directory lets expect may differ in versions and times."""
+        signature, _, flags, method, _, _, _, _, _, name_length, _ = _LOCAL.unpack_from(data, at)
+        name = data[at + 30 : at + 30 + name_length]
+        if signature != b"PK\3\4" or flags != m.flags or method != m.method or name != m.raw_name:
+            text = f"zip: the local header of {m.name[:80]!r} isn't what the directory says"
+            raise Unreadable("inconsistent", text)
+
+    def _compare_sums(self, m: Member, data: bytes, at: int) -> None:
+        """Checksum and sizes of a local header: those of the directory or, with a descriptor, zeros (4.4.4)."""
+        _, _, flags, _, _, _, crc, stored, size, _, _ = _LOCAL.unpack_from(data, at)
+        stored, size = self._local_sizes.get(m.header, (stored, size))
+        if (crc, stored, size) == (m.crc, m.stored, m.size):
+            return
+        if not (flags & _DESCRIPTOR and crc in (0, m.crc) and stored in (0, m.stored) and size in (0, m.size)):
+            raise Unreadable("inconsistent", f"zip: the local header of {m.name[:80]!r} has other sizes")
+
+    def _local_extra(self, m: Member, data: bytes, at: int, extra: bytes) -> bool:
+        """Explains an extra field other than torch's padding; False if it holds the sizes, which are then kept."""
+        same = True
         for kind, field in _fields(extra):
             if kind == _ZIP64_EXTRA and len(field) >= 16:  # 4.5.3: both sizes, in a local header
+                _, _, _, _, _, _, _, stored, size, _, _ = _LOCAL.unpack_from(data, at)
                 size = int.from_bytes(field[:8], "little") if size == _FULL32 else size
                 stored = int.from_bytes(field[8:16], "little") if stored == _FULL32 else stored
+                self._local_sizes[m.header] = stored, size
                 self.unexplained += len(field) - 16
+                same = False
             else:
                 self._explain(kind, field)
-        return size, stored
+        return same
 
     def _gap(self, member: Member | None, data: bytes, start: int, end: int) -> None:
         """The bytes from a member's end to what follows: its data descriptor (4.3.9), and what nothing explains."""
         length = end - start
-        if member is not None and member.flags & _DESCRIPTOR and length:
-            crc = member.crc.to_bytes(4, "little")
-            gap = data[start : start + 24]
-            for width in (4, 8):
-                if member.stored >= 1 << 8 * width or member.size >= 1 << 8 * width:
-                    continue
-                plain = crc + member.stored.to_bytes(width, "little") + member.size.to_bytes(width, "little")
-                for descriptor in (b"PK\7\x08" + plain, plain):
-                    if gap.startswith(descriptor) and length >= len(descriptor):
-                        self.unexplained += length - len(descriptor)
-                        return
-            raise Unreadable("inconsistent", f"zip: the data descriptor of {member.name[:80]!r} has other values")
-        self.unexplained += length
+        if member is None or not member.flags & _DESCRIPTOR:
+            self.unexplained += length
+            return
+        if length == 16 and member.stored < _FULL32 > member.size:
+            if data[start:end] == _DESCRIPTOR32(b"PK\7\x08", member.crc, member.stored, member.size):
+                return
+        elif not length and not member.stored:
+            return
+        crc = member.crc.to_bytes(4, "little")
+        gap = data[start : start + 24]
+        for width in (4, 8):
+            if member.stored >= 1 << 8 * width or member.size >= 1 << 8 * width:
+                continue
+            plain = crc + member.stored.to_bytes(width, "little") + member.size.to_bytes(width, "little")
+            for descriptor in (b"PK\7\x08" + plain, plain):
+                if gap.startswith(descriptor) and length >= len(descriptor):
+                    self.unexplained += length - len(descriptor)
+                    return
+        raise Unreadable("inconsistent", f"zip: the data descriptor of {member.name[:80]!r} is missing, or has other values")
 
     def _windows(self, order: list[Member], directory: int) -> Iterator[tuple[bytes, int, list[Member]]]:
         """The local headers in as few reads as their distances allow: (bytes, their offset, members whose header is there)."""

@@ -8,6 +8,7 @@ the bytes of the storage KEY; TorchScript adds constants.pkl with constants/KEY,
 from __future__ import annotations
 
 import re
+from itertools import islice
 
 from weightguard.errors import Unreadable
 from weightguard.formats._pickle.findings import constant_findings, dangerous, name_findings
@@ -92,8 +93,9 @@ def _read(source: ByteSource, limits: Limits, seen: Globals) -> Container:
                 metadata[name.rsplit("/", 1)[-1].lstrip(".")] = text.decode("ascii").strip()
             elif name == "byteorder":
                 raise Unreadable("malformed", "torch: a byte order that is neither little nor big")
-    for name, member in members.items():
-        if name not in explained and not _explains_itself(archive, name, member, limits):
+    for name in [n for n in members if n not in explained]:
+        member = members[name]
+        if not _explains_itself(archive, name, member, limits):
             unexplained += max(member.stored, member.size)
     findings = [*name_findings(seen, source.name), *constant_findings(to.texts, source.name, limits)]
     findings += structure_findings(to, source.name)
@@ -113,12 +115,9 @@ def _records(archive: Archive) -> tuple[str, dict[str, Member]]:
     root, slash, _ = first.partition("/")
     if not slash:
         raise Unreadable("malformed", "torch: the first record isn't in a folder")
-    cut = len(root) + 1
-    records = {}
-    for m in archive.members:
-        inside = m.name.startswith(root) and m.name[len(root) : cut] == "/"
-        records[m.name[cut:].lower() if inside else f"/{m.name}"] = m
-    return root, records
+    prefix = f"{root}/"
+    cut = len(prefix)
+    return root, {m.name[cut:].lower() if m.name.startswith(prefix) else f"/{m.name}": m for m in archive.members}
 
 
 def _read_pickle(
@@ -133,12 +132,12 @@ def _read_pickle(
     if end != len(data):
         raise Unreadable("inconsistent", f"torch: {len(data) - end} bytes after the end of {name}")
     stem = name[: -len(".pkl")]
-    folder = f"{stem}/"
+    scope = "" if stem == "data" else f"\0{stem}\0"
     known = len(to.storages.keys)
-    register(seen.persistent[first:], to.storages, "" if stem == "data" else f"\0{stem}\0")
+    register(seen.persistent[first:], to.storages, scope)
     explained = set()
-    for key, number in list(to.storages.keys.items())[known:]:
-        record = folder + key.rsplit("\0", 1)[-1].lower()
+    for key, number in islice(to.storages.keys.items(), known, None):
+        record = f"{stem}/{key[len(scope) :].lower()}"
         member = members.get(record)
         if member is None:
             raise Unreadable("missing", f"torch: the record {record[:80]!r} that {name} names isn't there")

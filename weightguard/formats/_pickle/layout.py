@@ -32,14 +32,14 @@ def extent(size: Sequence[object], stride: Sequence[object]) -> Extent:
     count = 1
     dense = True
     # Contiguous (C order) is the rule, and needs one product only.
-    for length, step in zip(reversed(size), reversed(stride), strict=True):
-        if type(length) is not int or type(step) is not int or length < 0 or step < 0:
-            raise Unreadable("malformed", "a tensor's sizes and strides must be integers that aren't negative")
+    for length, step in zip(size[::-1], stride[::-1], strict=True):
+        if type(length) is not int or type(step) is not int:
+            raise Unreadable("malformed", "a tensor's sizes and strides must be integers")
         if step != count and length != 1:
             dense = False
         count *= length
-        if count > MOST or length > MOST or step > MOST:
-            raise Unreadable("inconsistent", "a tensor's shape is larger than any memory")
+        if not (0 <= count <= MOST and 0 <= length <= MOST and 0 <= step <= MOST):
+            raise Unreadable("inconsistent", "a tensor's shape is negative, or larger than any memory")
     if dense or count == 0:
         return Extent(count, count, False)
     return _strided(size, stride, count)

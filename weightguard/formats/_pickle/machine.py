@@ -20,6 +20,8 @@ from weightguard.errors import Unreadable
 from weightguard.formats._pickle.allowed import CALLS_ARGUMENTS
 from weightguard.formats._pickle.opcodes import CONSTANTS, HIGHEST_PROTOCOL, counted, decimal, text_line
 from weightguard.formats._pickle.storages import Slice
+from weightguard.formats._pickle.tensor_pattern import SKIPPED, in_order, integers, lengths
+from weightguard.formats._pickle.tensor_pattern import match as tensor_match
 from weightguard.limits import Limits
 
 REFERENCED, CALLED, BUILT, MUTATED, EXTENSION, RESULT_CALLED = 0, 1, 2, 4, 8, 16
@@ -122,8 +124,17 @@ def run(data: bytes, start: int, limits: Limits, seen: Globals) -> Pickle:
 
     Raises `Unreadable` ("truncated", "malformed", "unsupported", "limit").
     """
+    shortcut = _Shortcut()
+    before = len(seen.persistent), len(seen.deferred), seen.blobs
     try:
-        return _run(data, start, limits, seen)
+        try:
+            return _run(data, start, limits, seen, shortcut)
+        except KeyError:
+            if not shortcut.taken:
+                raise
+            del seen.persistent[before[0] :], seen.deferred[before[1] :]
+            seen.blobs = before[2]
+            return _run(data, start, limits, seen, None)
     except KeyError as error:
         raise Unreadable("malformed", "pickle: reads a memo entry that isn't there") from error
     except StructError as error:
@@ -134,12 +145,58 @@ def run(data: bytes, start: int, limits: Limits, seen: Globals) -> Pickle:
         raise Unreadable("limit", "pickle: needs more memory than there is") from error
 
 
-def _run(data: bytes, at: int, limits: Limits, seen: Globals) -> Pickle:
+class _Shortcut:
+    """Takes one tensor at a time, by `tensor_pattern`, and remembers what the last ones had in common."""
+
+    __slots__ = ("_counts", "_hooks", "_lengths", "taken")
+
+    def __init__(self) -> None:
+        self.taken = 0
+        self._lengths: dict[bytes, tuple[int, ...] | None] = {}
+        self._counts: dict[bytes, int] = {}
+        self._hooks = Object(Global("", ""), ())
+
+    def take(
+        self, parts: tuple[bytes, ...], rebuild: Value, memo: dict[int, Value], top: int, persistent: list[Persistent]
+    ) -> Object | None:
+        """The call rebuild(...) that the opcodes of a match make, or None if they need the loop. KeyError as in the loop."""
+        a, b, length, key, put1, c, count, put2, offset, sizes, put3, strides, put4, grad, d, put5, put6 = parts
+        known = self._lengths
+        size = known[sizes] if sizes in known else known.setdefault(sizes, lengths(sizes))
+        stride = known[strides] if strides in known else known.setdefault(strides, lengths(strides))
+        dictionary = memo[d[0]]
+        if (
+            size is None
+            or stride is None
+            or len(key) != length[0]
+            or not in_order(b"".join((put1, put2, put3, put4, put5, put6)), top)
+            or type(rebuild) is not Global
+            or rebuild.through is not None
+            or type(dictionary) is not Global
+            or dictionary.through is not None
+        ):
+            return None
+        name = memo[top] = key.decode()
+        counts = self._counts
+        elements = counts[count] if count in counts else counts.setdefault(count, integers(count)[0])
+        first = counts[offset] if offset in counts else counts.setdefault(offset, integers(offset)[0])
+        reference = Persistent((memo[a[0]], memo[b[0]], name, memo[c[0]], elements))
+        persistent.append(reference)
+        if self._hooks.callee is not dictionary:  # one does for all: nothing can fetch it to change it
+            self._hooks = Object(dictionary, ())
+        dictionary.uses |= CALLED
+        rebuild.uses |= CALLED
+        self.taken += 1
+        return Object(rebuild, (reference, first, size, stride, grad == b"\x88", self._hooks))
+
+
+def _run(data: bytes, at: int, limits: Limits, seen: Globals, shortcut: _Shortcut | None) -> Pickle:
     size = len(data)
     memo: dict[int, Value] = {}
     marks: list[list[Value]] = []
     stack: list[Value] = []
     value: Value
+    top = 0  # above every memo index so far
     u32 = _U32
     persistent = seen.persistent
     left = limits.pickle_opcodes
@@ -167,9 +224,26 @@ def _run(data: bytes, at: int, limits: Limits, seen: Globals) -> Pickle:
                     stack.append(value)
                     at = end
                     if data[at] == 0x72:
-                        memo[u32(data, at + 1)[0]] = value
+                        index = u32(data, at + 1)[0]
+                        memo[index] = value
+                        if index >= top:
+                            top = index + 1
                         at += 5
                 elif op == 0x28:  # MARK
+                    if shortcut is not None and data[at] == 0x28:
+                        found = tensor_match(data, at + 1)
+                        made = None if found is None else shortcut.take(found.groups(), stack[-1], memo, top, persistent)
+                        if found is not None and made is not None:
+                            stack[-1] = value = made
+                            at = found.end()
+                            top += SKIPPED
+                            if data[at] == 0x72:
+                                index = u32(data, at + 1)[0]
+                                memo[index] = value
+                                if index >= top:
+                                    top = index + 1
+                                at += 5
+                            continue
                     marks.append(stack)
                     stack = []
                 elif op == 0x74:  # TUPLE
@@ -177,38 +251,66 @@ def _run(data: bytes, at: int, limits: Limits, seen: Globals) -> Pickle:
                     stack = marks.pop()
                     stack.append(value)
                     if data[at] == 0x72:
-                        memo[u32(data, at + 1)[0]] = value
+                        index = u32(data, at + 1)[0]
+                        memo[index] = value
+                        if index >= top:
+                            top = index + 1
                         at += 5
                 elif op == 0x52:  # REDUCE
                     args = stack.pop()
-                    stack[-1] = value = _call(stack[-1], args, seen)
+                    callee = stack[-1]
+                    if type(callee) is Global and callee.through is None and type(args) is tuple:
+                        callee.uses |= CALLED
+                        stack[-1] = value = Object(callee, args)
+                    else:
+                        stack[-1] = value = _call(callee, args, seen)
                     if data[at] == 0x72:
-                        memo[u32(data, at + 1)[0]] = value
+                        index = u32(data, at + 1)[0]
+                        memo[index] = value
+                        if index >= top:
+                            top = index + 1
                         at += 5
                 elif op == 0x86:  # TUPLE2
                     value = stack.pop()
                     stack[-1] = value = (stack[-1], value)
                     if data[at] == 0x72:
-                        memo[u32(data, at + 1)[0]] = value
+                        index = u32(data, at + 1)[0]
+                        memo[index] = value
+                        if index >= top:
+                            top = index + 1
                         at += 5
                 elif op == 0x51:  # BINPERSID
                     stack[-1] = value = reference = Persistent(stack[-1])
                     persistent.append(reference)
                     if data[at] == 0x72:
-                        memo[u32(data, at + 1)[0]] = value
+                        index = u32(data, at + 1)[0]
+                        memo[index] = value
+                        if index >= top:
+                            top = index + 1
                         at += 5
                 elif op == 0x29:  # EMPTY_TUPLE
                     stack.append(())
                 elif op == 0x71:  # BINPUT
-                    memo[data[at]] = stack[-1]
+                    index = data[at]
+                    memo[index] = stack[-1]
+                    if index >= top:
+                        top = index + 1
                     at += 1
                 elif op == 0x72:  # LONG_BINPUT
-                    memo[u32(data, at)[0]] = stack[-1]
+                    index = u32(data, at)[0]
+                    memo[index] = stack[-1]
+                    if index >= top:
+                        top = index + 1
                     at += 4
                 elif op == 0x89:  # NEWFALSE
                     stack.append(False)
                 elif op == 0x94:  # MEMOIZE
-                    memo[len(memo)] = stack[-1]
+                    if shortcut is not None and shortcut.taken:
+                        raise KeyError("the memo has been counted")
+                    index = len(memo)
+                    memo[index] = stack[-1]
+                    if index >= top:
+                        top = index + 1
                 elif op == 0x8C:  # SHORT_BINUNICODE
                     end = at + 1 + data[at]
                     if end > size:
@@ -224,7 +326,10 @@ def _run(data: bytes, at: int, limits: Limits, seen: Globals) -> Pickle:
                 elif op == 0x85:  # TUPLE1
                     stack[-1] = value = (stack[-1],)
                     if data[at] == 0x72:
-                        memo[u32(data, at + 1)[0]] = value
+                        index = u32(data, at + 1)[0]
+                        memo[index] = value
+                        if index >= top:
+                            top = index + 1
                         at += 5
                 elif op == 0x87:  # TUPLE3
                     third = stack.pop()
@@ -338,6 +443,8 @@ def _run(data: bytes, at: int, limits: Limits, seen: Globals) -> Pickle:
                         raise Unreadable("malformed", "pickle: a memo index out of range")
                     if op == 0x70:
                         memo[index] = stack[-1]
+                        if index >= top:
+                            top = index + 1
                     else:
                         stack.append(memo[index])
                 elif op == 0x50:  # PERSID

@@ -6,7 +6,7 @@ Sources: PyTorch `torch/_utils.py`, `torch/_tensor.py` and `torch/serialization.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -57,31 +57,27 @@ class Collector:
         self.blobs: dict[int, int] = {}
         self.texts: list[bytes | str] = []  # constants that may be pickles themselves
         self._limits = limits
-        self._names: list[str] = []
-        self._dtypes: list[int] = []
-        self._dims: list[int] = []
-        self._ranks: list[int] = []
-        self._elements: list[int] = []
-        self._storages: list[int] = []
-        self._begins: list[int] = []
-        self.kept: list[Object] = []  # objects made here: the walk knows containers by identity, so none may go
+        self._rows: list[tuple[str, int, Sequence[int], int, int, int]] = []  # name, dtype, size, elements, storage, begin
+        self._extents: dict[tuple[int, int], Extent] = {}  # by identity: a file's shapes are few and come back
+        self.kept: list[Value] = []  # what was walked: it is known by identity, so none may go
         self._characters = 0
         self._revisits = 0
         self.buffers: dict[int, int] = {}  # storages of constants that became arrays
 
     def table(self) -> TensorTable:
         """The rows so far."""
-        starts = np.zeros(len(self._names) + 1, np.int64)
-        np.cumsum(self._ranks, out=starts[1:])
+        rows = self._rows
+        starts = np.zeros(len(rows) + 1, np.int64)
+        np.cumsum([len(r[2]) for r in rows], out=starts[1:])
         return TensorTable(
-            names=self._names,
-            dtypes=np.array(self._dtypes, np.uint8),
-            dims=np.array(self._dims, np.int64),
+            names=[r[0] for r in rows],
+            dtypes=np.array([r[1] for r in rows], np.uint8),
+            dims=np.array([n for r in rows for n in r[2]], np.int64),
             starts=starts,
-            elements=np.array(self._elements, np.int64),
-            storages=np.array(self._storages, np.int64),
-            begins=np.array(self._begins, np.int64),
-            files=np.zeros(len(self._names), np.int64),
+            elements=np.array([r[3] for r in rows], np.int64),
+            storages=np.array([r[4] for r in rows], np.int64),
+            begins=np.array([r[5] for r in rows], np.int64),
+            files=np.zeros(len(rows), np.int64),
         )
 
     def stray_bytes(self, blobs: int) -> int:
@@ -97,6 +93,7 @@ class Collector:
         A container met again by another path is walked again, since its tensors have two names, unless it holds
         none; one that contains itself is cut. Raises `Unreadable`.
         """
+        self.kept.append(root)
         seen: set[int] = set()
         barren: set[int] = set()
         active: set[int] = set()
@@ -115,7 +112,7 @@ class Collector:
                 if mark in active or mark in barren:
                     continue
                 name = path if part is None else f"{path}.{part}" if path else part
-                rows = len(self._names)
+                rows = len(self._rows)
                 if kind is Object:
                     below = _HANDLERS.get(value.callee.path, _opaque)(self, name, value)  # type: ignore[attr-defined,arg-type]
                 elif kind is Dict:
@@ -141,7 +138,7 @@ class Collector:
             else:
                 frames.pop()
                 active.discard(identity)
-                if len(self._names) == before:
+                if len(self._rows) == before:
                     barren.add(identity)
                     if must:
                         raise Unreadable("unsupported", f"{path[:80]!r}: a tensor subclass with no tensor inside")
@@ -168,42 +165,44 @@ class Collector:
 
     def view(self, name: str, where: Slice, dtype: Dtype, offset: Value, size: Value, stride: Value) -> None:
         """A row for a strided view, in elements of `dtype`, of a slice of a storage; raises `Unreadable`."""
-        if type(size) is Object and len(size.args) == 1:  # torch.Size
-            size = size.args[0]
-        if type(stride) is Object and len(stride.args) == 1:
-            stride = stride.args[0]
-        if type(size) not in (tuple, list) or type(stride) not in (tuple, list):
-            raise Unreadable("malformed", f"tensor {name[:80]!r}: sizes or strides aren't a list")
         if type(offset) is not int or not 0 <= offset <= MOST:
             raise Unreadable("malformed", f"tensor {name[:80]!r}: its offset isn't a number of elements")
-        try:
-            reach = extent(size, stride)  # type: ignore[arg-type]
-        except Unreadable as error:
-            raise Unreadable(error.reason, f"tensor {name[:80]!r}: {error.detail}") from error
-        if (offset + reach.span) * dtype.bytes > where.bytes:
+        if type(size) is tuple and type(stride) is tuple:
+            shape = id(size), id(stride)
+            reach = self._extents.get(shape)
+            if reach is None:
+                reach = self._extents[shape] = _extent(name, size, stride)
+        else:
+            size, stride = _lengths(name, size), _lengths(name, stride)
+            reach = _extent(name, size, stride)
+        width = dtype.bytes
+        if (offset + reach.span) * width > where.bytes:
             raise Unreadable("inconsistent", f"tensor {name[:80]!r} reaches beyond its storage")
-        self.row(name, where, dtype, offset * dtype.bytes, size, reach)  # type: ignore[arg-type]
+        self.row(name, where, dtype, offset * width, size, reach)  # type: ignore[arg-type]
 
-    def row(self, name: str, where: Slice, dtype: Dtype, offset: int, size: tuple[int, ...] | list[int], reach: Extent) -> None:
+    def row(self, name: str, where: Slice, dtype: Dtype, offset: int, size: Sequence[int], reach: Extent) -> None:
         """A row that has been checked; `offset` in bytes within the slice."""
-        elements = reach.elements
+        elements, span, repeated = reach
+        code, width = dtype
+        storage = where.storage
         begin = where.begin + offset
-        self.storages.cover(where.storage, begin, reach.span * dtype.bytes, elements * dtype.bytes)
-        if reach.repeated:
+        self.storages.cover(storage, begin, span * width, elements * width)
+        if repeated:
             self.repeated = True
-        if dtype.code == PAIRED:
+        if code == PAIRED:
             elements *= 2
             size = [*size[:-1], size[-1] * 2] if size else [2]
-        self._names.append(name)
         self._characters += len(name)
-        if len(self._names) > self._limits.tensors or self._characters > _NAMES:
+        self._rows.append((name, code, size, elements, storage, begin))
+        if len(self._rows) > self._limits.tensors or self._characters > _NAMES:
             raise Unreadable("limit", f"more than {self._limits.tensors} tensors")
-        self._dtypes.append(dtype.code)
-        self._dims.extend(size)
-        self._ranks.append(len(size))
-        self._elements.append(elements)
-        self._storages.append(where.storage)
-        self._begins.append(begin)
+
+
+def _extent(name: str, size: tuple[Value, ...], stride: tuple[Value, ...]) -> Extent:
+    try:
+        return extent(size, stride)
+    except Unreadable as error:
+        raise Unreadable(error.reason, f"tensor {name[:80]!r}: {error.detail}") from error
 
 
 def _storage(to: Collector, name: str, reference: Persistent | Object) -> None:
@@ -219,6 +218,17 @@ def storage_slice(name: str, value: Value) -> Slice:
     if type(found) is not Slice:
         raise Unreadable("malformed", f"tensor {name[:80]!r} has no storage")
     return found
+
+
+def _lengths(name: str, value: Value) -> tuple[Value, ...]:
+    """Sizes or strides: a tuple, a list, or torch.Size of one; raises `Unreadable` ("malformed")."""
+    if type(value) is Object and len(value.args) == 1:
+        value = value.args[0]
+    if type(value) is list:
+        return tuple(value)
+    if type(value) is tuple:
+        return value
+    raise Unreadable("malformed", f"tensor {name[:80]!r}: sizes or strides aren't a list")
 
 
 # -- torch's rebuild functions
@@ -240,7 +250,7 @@ def _tensor(to: Collector, name: str, made: Object) -> list[Child] | None:
     if where is None:
         where = storage_slice(name, reference)
     to.view(name, where, where.dtype, args[1], args[2], args[3])
-    return _attributes(made)
+    return None if made.state is None else _state(made.state)
 
 
 def _tensor_v3(to: Collector, name: str, made: Object) -> list[Child] | None:

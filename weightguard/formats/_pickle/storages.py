@@ -91,6 +91,9 @@ class Slice(NamedTuple):
     bytes: int
 
 
+_new = tuple.__new__  # half the time of Slice(...), once a tensor
+
+
 class Storages:
     """Numbered storages. keys: number by (scope and) key. sizes: bytes of each. dtypes: element type of each."""
 
@@ -128,7 +131,7 @@ class Storages:
             raise Unreadable("inconsistent", f"storage {key[:80]!r} is described in two ways")
         view = id[5] if len(id) == 6 else None
         if view is None:
-            return Slice(number, dtype, 0, size)
+            return _new(Slice, (number, dtype, 0, size))
         if type(view) is not tuple or len(view) != 3:
             raise Unreadable("malformed", f"storage {key[:80]!r}: a bad view")
         first, length = view[1], view[2]

@@ -1,0 +1,248 @@
+"""scan_safetensors_header against a strict reader over the standard library's JSON: on headers, and on headers gone wrong."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from tests import naive
+from tests.layouts import entry
+from weightguard.errors import Unreadable
+from weightguard.formats import safetensors as reader
+from weightguard.kernels.safetensors_header import scan_safetensors_header
+from weightguard.limits import LIMITS
+from weightguard.tensors import DTYPES
+
+NAMES = [name for name, _ in DTYPES]
+Tensors = list[tuple[str, str, list[int], list[int]]]
+
+
+# ---- headers
+
+
+@st.composite
+def blank(draw: st.DrawFn) -> str:
+    return draw(st.text(" \n\r\t", max_size=2))
+
+
+@st.composite
+def quoted(draw: st.DrawFn, text: str) -> str:
+    """A JSON string for `text`: characters as they are, or as escapes."""
+    parts = []
+    for c in text:
+        choice = draw(st.integers(0, 3))
+        if choice == 0 or c in '"\\' or ord(c) < 32 or 0xD800 <= ord(c) < 0xE000:
+            parts.append(json.dumps(c)[1:-1])
+        elif choice == 1 and ord(c) < 0x10000:
+            parts.append(f"\\u{ord(c):04X}")
+        elif c == "/" and choice == 2:
+            parts.append("\\/")
+        else:
+            parts.append(c)
+    return '"' + "".join(parts) + '"'
+
+
+names = st.one_of(
+    st.text(max_size=8),
+    st.sampled_from(["", "a", "dtype", "shape", "data_offsets", "__metadata", "__metadata__ ", "model.layers.0.mlp.weight", "\x1b[31m"]),
+).filter(lambda n: n != "__metadata__")
+numbers = st.one_of(st.integers(0, 100), st.integers(0, naive.INT64_MAX), st.just(naive.INT64_MAX))
+
+
+@st.composite
+def spaced(draw: st.DrawFn, *tokens: str) -> str:
+    return "".join(draw(blank()) + token for token in tokens) + draw(blank())
+
+
+@st.composite
+def headers(draw: st.DrawFn) -> tuple[bytes, naive.Header]:
+    """A valid header and what it says: any order of keys, any white space, escapes, Unicode, with or without metadata."""
+    tensors: Tensors = draw(
+        st.lists(
+            st.tuples(names, st.sampled_from(NAMES), st.lists(numbers, max_size=4), st.lists(numbers, min_size=2, max_size=2)),
+            max_size=5,
+        )
+    )
+    entries = []
+    for name, dtype, shape, offsets in tensors:
+        values = {
+            "dtype": json.dumps(dtype),
+            "shape": draw(spaced("[", ", ".join(map(str, shape)), "]")),
+            "data_offsets": draw(spaced("[", f"{offsets[0]}", ",", f"{offsets[1]}", "]")),
+        }
+        keys = draw(st.permutations(list(values)))
+        tokens: list[str] = []
+        for i, key in enumerate(keys):
+            tokens += [*([","] if i else []), f'"{key}"', ":", values[key]]
+        entries.append(draw(spaced(draw(quoted(name)), ":", "{", *tokens, "}")))
+    metadata = draw(st.one_of(st.none(), st.dictionaries(st.text(max_size=5), st.text(max_size=8), max_size=3)))
+    if metadata is not None:
+        text = ", ".join(f"{draw(quoted(k))} : {draw(quoted(v))}" for k, v in metadata.items())
+        place = draw(st.integers(0, len(entries)))
+        entries.insert(place, draw(spaced('"__metadata__"', ":", "{", text, "}")))
+    header = draw(spaced("{", ",".join(entries), "}")).encode("utf-8")
+    return header, naive.Header(tensors, metadata or {})
+
+
+INTERESTING = [b'"', b"\\", b"{", b"}", b"[", b"]", b",", b":", b"0", b"9", b"-", b".", b"e", b" ", b"\n", b"\0", b"\x1f", b"\x7f"]
+INTERESTING += [b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xe2\x82\xac", b"\\u0000", b"\\ud800", b"\\x", b"null", b"true", b"NaN", b"1e3"]
+INTERESTING += [b'"dtype"', b'"F32"', b'"__metadata__"', b'"shape":[]', b",,", b"[]", b"{}", b"99999999999999999999", b"00", b"\xef\xbb\xbf"]
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> bytes:
+    header = draw(headers())[0]
+    for _ in range(draw(st.integers(1, 3))):
+        a = draw(st.integers(0, len(header)))
+        b = draw(st.integers(a, min(len(header), a + draw(st.sampled_from([0, 1, 2, 20])))))
+        piece = draw(st.one_of(st.just(b""), st.sampled_from(INTERESTING), st.binary(max_size=2), st.just(header[a:b] * 2)))
+        header = header[:a] + piece + header[b:]
+    return header
+
+
+# ---- readings
+
+
+def columns(header: bytes, scan: Any) -> Any:
+    """The tensors and metadata that a scan of the reader gives; None if it is Unreadable."""
+    try:
+        found = scan(header, LIMITS)
+    except Unreadable as error:
+        assert error.reason == "malformed"
+        assert error.detail and "\n" not in error.detail
+        return None
+    texts, dtypes, dims, starts, offsets, metadata = found
+    assert [a.dtype for a in found[1:5]] == [np.uint8, np.int64, np.int64, np.int64]
+    shapes = [dims[a:b].tolist() for a, b in zip(starts[:-1], starts[1:], strict=True)]
+    rows = zip(texts, (DTYPES[d][0] for d in dtypes.tolist()), shapes, offsets.tolist(), strict=True)
+    return naive.Header(list(rows), metadata)
+
+
+def same(header: bytes) -> Any:
+    """By the kernel and by JSON: the same, or both refuse."""
+    by_kernel, by_json = columns(header, reader._scan_bytes), columns(header, reader._scan_json)
+    assert by_kernel == by_json, header
+    return by_kernel
+
+
+@settings(deadline=None, max_examples=250)
+@given(case=headers())
+def test_a_valid_header_is_read_as_it_was_written(case: tuple[bytes, naive.Header]) -> None:
+    header, written = case
+    assert same(header) == written
+    assert naive.read_header(header, NAMES) == written
+
+
+@settings(deadline=None, max_examples=600)
+@given(header=mutated())
+@example(b"")
+@example(b"{")
+@example(b"{}")
+@example(b" {} ")
+@example(b"{},")
+@example(b"[]")
+@example(b'{"a":{}}')
+@example(b'{"__metadata__":{},"__metadata__":{}}')
+@example(b'{"a":{"dtype":"U8","shape":[,],"data_offsets":[0,0]}}')
+@example(b'{"a":{"dtype":"U8","shape":[1,],"data_offsets":[0,0]}}')
+@example(b'{"a":{"dtype":"U8","shape":[],"data_offsets":[0,0],}}')
+@example(b'{"a":{"dtype":"U8","shape":[],"data_offsets":[0,0]},}')
+@example(b'{"a":{"dtype":"U8","shape":[],"data_offsets":[0]}}')
+@example(b'{"a":{"dtype":"U8","shape":[],"data_offsets":[0,0,0]}}')
+@example(b'{"a":{"dtype":"U8","shape":[01],"data_offsets":[0,0]}}')
+@example(b'{"a":{"dtype":"U8","shape":[-0],"data_offsets":[0,0]}}')
+@example(b'{"a":{"dtype":["U8"],"shape":[],"data_offsets":[0,0]}}')
+@example(b'{"a":{"dtype":"U8","shape":"","data_offsets":[0,0]}}')
+@example(b'{"a":{"dtype":"U8","shape":{},"data_offsets":[0,0]}}')
+@example(b'{"\\":{"dtype":"U8","shape":[],"data_offsets":[0,0]}}')
+@example(b'{"\\q":{"dtype":"U8","shape":[],"data_offsets":[0,0]}}')
+@example(b'{"\\u12":{"dtype":"U8","shape":[],"data_offsets":[0,0]}}')
+@example(b'{"__metadata__":{"a":"\\q"}}')
+@example(b'{"__metadata__":{"a":"b","a":"b"}}')
+@example(b'{"__metadata__":{"a":1}}')
+@example(b'{"__metadata__":{"a":{"b":"c"}}}')
+@example(b'{"__metadata__":{"a":"\xff"}}')
+@example(b'{"__metadata__":{"a":"b",}}')
+@example(b"\xef\xbb\xbf{}")
+def test_a_header_gone_wrong_is_accepted_by_all_readers_or_by_none(header: bytes) -> None:
+    assert same(header) == naive.read_header(header, NAMES)
+
+
+@pytest.mark.full
+@settings(deadline=None, max_examples=20_000)
+@given(header=mutated())
+def test_many_headers_gone_wrong_are_accepted_by_all_readers_or_by_none(header: bytes) -> None:
+    assert same(header) == naive.read_header(header, NAMES)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b'{"a":{"d\\u0074ype":"U8","shape":[],"data_offsets":[0,1]}}',
+        b'{"a":{"dtype":"U\\u0038","shape":[],"data_offsets":[0,1]}}',
+        b'{"a":{"dtype":"U8","dtyp\\u0065":"F32","shape":[],"data_offsets":[0,1]}}',
+        b'{"\\u005f_metadata__":{"a":"b"}}',
+        b'{"\\u005f_metadata__":{"dtype":"U8","shape":[],"data_offsets":[0,1]}}',
+        b'{"\\u005f_metadata__":{"a":"b"},"__metadata__":{}}',
+    ],
+)
+def test_an_escape_changes_no_meaning_for_either_reader(header: bytes) -> None:
+    """JSON's strings are equal whatever their escapes: a reader that compares bytes would see another tensor."""
+    assert same(header) == naive.read_header(header, NAMES)
+
+
+@pytest.mark.parametrize("key", ["dtype", "shape", "data_offsets", "name", "__metadata__"])
+def test_no_key_may_be_given_twice(key: str) -> None:
+    one = json.dumps(entry("U8", [1], 0, 1))
+    body = {
+        "dtype": '"dtype":"U8","dtype":"F32","shape":[1],"data_offsets":[0,1]',
+        "shape": '"dtype":"U8","shape":[1],"shape":[2],"data_offsets":[0,1]',
+        "data_offsets": '"dtype":"U8","shape":[1],"data_offsets":[0,1],"data_offsets":[0,2]',
+    }
+    if key == "__metadata__":
+        header = '{"__metadata__":{},"a":%s,"__metadata__":{}}' % one
+    elif key == "name":
+        return  # names are compared after the scan: tests/formats/test_safetensors.py
+    else:
+        header = '{"a":{%s}}' % body[key]
+    assert same(header.encode()) is None
+
+
+# ---- the kernel itself, compiled and plain
+
+
+def kernel_outputs(form: Any, header: bytes, capacity: int, rooms: int) -> tuple[Any, ...]:
+    """Every array that the kernel writes, cut to what it says it wrote."""
+    text = np.zeros(len(header) + 1, np.uint8)
+    escaped, dtypes = np.zeros(capacity, np.uint8), np.zeros(capacity, np.uint8)
+    dims, starts = np.zeros(rooms, np.int64), np.zeros(capacity + 1, np.int64)
+    offsets, info = np.zeros((capacity, 2), np.int64), np.zeros(5, np.int64)
+    data = np.frombuffer(header, np.uint8)
+    count = int(form(data, reader._DTYPE_NAMES, text, escaped, dtypes, dims, starts, offsets, info))
+    if count < 0:
+        return count, int(info[0])
+    cut = [escaped[:count], dtypes[:count], starts[: count + 1], dims[: starts[count]], offsets[:count], info, text[: info[3]]]
+    return (count, *(a.tolist() for a in cut))
+
+
+@settings(deadline=None, max_examples=400)
+@given(
+    header=st.one_of(mutated(), headers().map(lambda case: case[0])),
+    capacity=st.sampled_from([0, 1, 2, 200]),
+    rooms=st.sampled_from([0, 1, 5, 800]),
+)
+def test_compiled_and_plain_write_the_same_or_stop_at_the_same_byte(header: bytes, capacity: int, rooms: int) -> None:
+    compiled = kernel_outputs(scan_safetensors_header.compiled, header, capacity, rooms)
+    assert compiled == kernel_outputs(scan_safetensors_header.py_func, header, capacity, rooms)
+
+
+@settings(deadline=None, max_examples=200)
+@given(header=mutated(), capacity=st.integers(0, 3), rooms=st.integers(0, 3))
+def test_no_array_is_written_outside_its_length(header: bytes, capacity: int, rooms: int) -> None:
+    """The plain function runs over NumPy arrays, whose bounds are checked: an IndexError would be a write outside."""
+    kernel_outputs(scan_safetensors_header.py_func, header, capacity, rooms)

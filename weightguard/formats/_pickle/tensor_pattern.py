@@ -1,0 +1,70 @@
+"""The opcodes of one tensor in one step: torch.save writes the same thirty for each, so a pattern can take them at once.
+
+It is the machine's shortcut, and must never give another answer than its loop (`tests/formats/test_pickle_machine.py`
+runs both). What makes that so: the pattern fixes every opcode; the six memo entries that it doesn't store must be
+new, in order, and higher than any before, so that nothing stored is out of date; and a pickle that fetches one of
+them, or counts its memo, is run again by the loop alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from struct import Struct
+
+_INTEGER = rb"(?:K.|M..|J....)"
+_LENGTHS = rb"(\(?" + _INTEGER + rb"+[\x85-\x87t])r(....)"
+
+# After GET rebuild, MARK and MARK, by torch/_tensor.py and torch/serialization.py: ("storage", class, key, location,
+# count) BINPERSID, offset, sizes, strides, requires_grad, OrderedDict(), TUPLE, REDUCE.
+match: Callable[[bytes, int], re.Match[bytes] | None] = re.compile(
+    rb"h(.)h(.)X(.)\0\0\0(\d{1,9})r(....)h(.)("
+    + _INTEGER
+    + rb")tr(....)Q("
+    + _INTEGER
+    + rb")"
+    + _LENGTHS
+    + _LENGTHS
+    + rb"([\x88\x89])h(.)\)Rr(....)tr(....)R",
+    re.DOTALL,
+).match
+
+SKIPPED = 6  # memo entries of a match that aren't stored, but for the key, which is
+_EACH = sum(1 << 32 * i for i in range(SKIPPED))
+_STEPS = sum(i << 32 * i for i in range(SKIPPED))
+_COUNTS = {0x85: 1, 0x86: 2, 0x87: 3}
+_U16 = Struct("<H").unpack_from
+_I32 = Struct("<i").unpack_from
+
+
+def in_order(puts: bytes, first: int) -> bool:
+    """Whether six little-endian indices are first, first + 1, ... first + 5."""
+    return int.from_bytes(puts, "little") == first * _EACH + _STEPS
+
+
+def integers(raw: bytes) -> list[int]:
+    """The integers of a run of BININT1, BININT2 and BININT opcodes."""
+    found = []
+    at = 0
+    while at < len(raw):
+        op = raw[at]
+        if op == 0x4B:
+            found.append(raw[at + 1])
+            at += 2
+        elif op == 0x4D:
+            found.append(_U16(raw, at + 1)[0])
+            at += 3
+        else:
+            found.append(_I32(raw, at + 1)[0])
+            at += 5
+    return found
+
+
+def lengths(raw: bytes) -> tuple[int, ...] | None:
+    """The tuple that a run of integers and its closing opcode make; None if the two don't belong together."""
+    closing = raw[-1]
+    marked = raw[0] == 0x28
+    found = integers(raw[1 if marked else 0 : -1])
+    if marked:
+        return tuple(found) if closing == 0x74 else None
+    return tuple(found) if _COUNTS.get(closing) == len(found) else None
