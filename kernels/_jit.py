@@ -39,7 +39,6 @@ class Kernel(Generic[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         if self.pays(self._work(*args, **kwargs)):
-            calls[self.py_func.__name__, "compiled"] += 1
             return self.compiled(*args, **kwargs)
         calls[self.py_func.__name__, "plain"] += 1
         return self.py_func(*args, **kwargs)
@@ -52,6 +51,7 @@ class Kernel(Generic[P, R]):
 
     def compiled(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """The same by Numba, compiled or loaded from its cache at the first call."""
+        calls[self.py_func.__name__, "compiled"] += 1
         if self._compiled is None:
             with _lock:
                 self._compiled = self._compiled or _compile(self.py_func)

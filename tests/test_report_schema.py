@@ -96,7 +96,9 @@ def hostile(folder: Path) -> None:
     (folder / "cut.safetensors").write_bytes(raw(b'{"a":')[:11])
     (folder / "empty.safetensors").write_bytes(b"")
     (folder / "overlap.safetensors").write_bytes(
-        raw(b'{"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},"b":{"dtype":"U8","shape":[2],"data_offsets":[1,3]}}', b"abc")
+        raw(
+            b'{"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},"b":{"dtype":"U8","shape":[2],"data_offsets":[1,3]}}', b"abc"
+        )
     )
     (folder / "noise.bin").write_bytes(bytes(range(256)) * 1000)
     (folder / "esc\x1b[31m\n.safetensors").write_bytes(raw(b"{"))

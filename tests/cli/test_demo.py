@@ -21,7 +21,6 @@ from weightguard.demo.layouts import Layout, deepseek_v3, gptq, llama_8b, llama_
 from weightguard.demo.trained import train
 from weightguard.demo.write import write_model, write_safetensors
 
-
 ROOT = str(Path(weightguard.__file__).parents[1])
 ENVIRONMENT = {**os.environ, "PYTHONPATH": ROOT}
 

@@ -51,7 +51,9 @@ print(json.dumps({
 
 def scanned(*targets: Path) -> dict[str, Any]:
     """A scan in a process of its own: calls of kernels, modules loaded, what was found."""
-    done = subprocess.run([sys.executable, "-c", SCAN, *map(str, targets)], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", SCAN, *map(str, targets)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found
@@ -88,7 +90,9 @@ def test_a_small_scan_runs_its_kernels_plain_and_loads_nothing_heavy(tmp_path: P
 
 
 def test_a_scan_of_100000_tensors_runs_them_compiled(tmp_path: Path) -> None:
-    tensors: list[Tensor] = [(f"model.layers.{i // 1000}.mlp.experts.{i % 1000}.weight", "BF16", (4, 8)) for i in range(100_000)]
+    tensors: list[Tensor] = [
+        (f"model.layers.{i // 1000}.mlp.experts.{i % 1000}.weight", "BF16", (4, 8)) for i in range(100_000)
+    ]
     found = scanned(write_sparse(tmp_path / "a.safetensors", tensors))
     assert found["models"] == 1 and found["total"] == 3_200_000
     compiled = {name for name, how, _ in found["calls"] if how == "compiled"}
@@ -126,6 +130,8 @@ def test_the_work_done_so_far_decides(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_kernels_import_numpy_and_nothing_else_at_module_level() -> None:
-    code = "import sys\nfrom weightguard.kernels import forward, layout, safetensors_header, sums\nprint('numba' in sys.modules)"
+    code = (
+        "import sys\nfrom weightguard.kernels import forward, layout, safetensors_header, sums\nprint('numba' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

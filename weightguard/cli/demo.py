@@ -6,13 +6,12 @@ import argparse
 import contextlib
 import datetime
 import os
-import signal
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
+from weightguard.cli.temporary import temporary_folder
 from weightguard.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -117,17 +116,5 @@ def _folder(keep: str | None) -> Iterator[str]:
             raise ConfigurationError(f"--keep {keep}: {error.strerror}") from error
         yield keep
         return
-    try:
-        temporary = tempfile.TemporaryDirectory(prefix="weightguard-demo-")
-    except OSError as error:
-        raise ConfigurationError(f"no temporary folder: {error.strerror}; name one with --keep or TMPDIR") from error
-    before = signal.signal(signal.SIGTERM, _stop)
-    try:
-        with temporary as folder:
-            yield folder
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _stop(number: int, frame: object) -> NoReturn:
-    raise KeyboardInterrupt
+    with temporary_folder("weightguard-demo-") as folder:
+        yield folder

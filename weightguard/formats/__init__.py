@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from weightguard.errors import Unreadable
-from weightguard.formats import safetensors, signatures, torch_legacy, torch_zip
+from weightguard.formats import pickle_file, safetensors, signatures, torch_legacy, torch_zip
 from weightguard.formats.protocol import HEAD, TAIL, Container, Format
 from weightguard.limits import Limits
 from weightguard.stores import ByteSource
 from weightguard.values import Finding
 
-FORMATS: tuple[Format, ...] = (safetensors, torch_zip, torch_legacy)
+FORMATS: tuple[Format, ...] = (safetensors, torch_zip, torch_legacy, pickle_file)
 """In sniffing order. To add a container: one module here, and its line in CONTRIBUTING's page."""
 
 
@@ -22,8 +22,10 @@ def identify(source: ByteSource, limits: Limits) -> Container | None:
     """
     if source.size == 0:
         return None
-    tail = source.read(max(0, source.size - TAIL), min(source.size, TAIL))
     head = source.read(0, min(source.size, HEAD))
+    tail = b""
+    if head.startswith(b"PK"):  # only a zip is told by its end, and its readers want these bytes at its start too
+        tail = source.read(max(0, source.size - TAIL), min(source.size, TAIL))
     readers = [f for f in FORMATS if f.sniff(head, tail)]
     if not readers:
         signatures.explain(source, head, limits)

@@ -61,7 +61,7 @@ class Member(NamedTuple):
 
 
 class Archive:
-    """A checked archive: `members` in the directory's order, `unexplained` bytes, and `read`."""
+    """A checked archive: `members` in the directory's order, by lower-case name in `names`, `unexplained` bytes, `read`."""
 
     def __init__(self, source: ByteSource, limits: Limits) -> None:
         """Reads and checks the structure, no member. Raises `Unreadable`."""
@@ -167,9 +167,7 @@ class Archive:
                 raise Unreadable("malformed", "zip: a bad entry in its central directory")
             raw = data[at + 46 : name_end]
             if extra_length:
-                size, stored, header, disk = self._extra(
-                    data[name_end : name_end + extra_length], size, stored, header, disk
-                )
+                size, stored, header, disk = self._extra(data[name_end : name_end + extra_length], size, stored, header, disk)
             if flags & ~_KNOWN_FLAGS or method not in (STORED, DEFLATED) or disk:
                 _refuse(raw, flags, method)
             if method == STORED and stored != size:
@@ -220,9 +218,9 @@ class Archive:
             for m in self.members:
                 if m.name.startswith("/") or ".." in m.name.split("/") or "\0" in m.name or "\\" in m.name:
                     raise Unreadable("malformed", f"zip: a member named {m.name[:80]!r}")
-        names = {m.name.lower() for m in self.members}
-        if len(names) < len(self.members):
-            twice = next(m.name for i, m in enumerate(self.members) if m.name.lower() in _lower(self.members[:i]))
+        self.names = {m.name.lower(): m for m in self.members}
+        if len(self.names) < len(self.members):
+            twice = next(m.name for m in self.members if self.names[m.name.lower()] is not m)
             raise Unreadable("inconsistent", f"zip: {twice[:80]!r} is there twice")
 
     def _check_local(self, directory: int) -> None:
@@ -231,14 +229,15 @@ class Archive:
         last: Member | None = None
         data_end = 0
         places = self._data
+        descriptor = b""  # what should lie between a member's end and the next header
         for data, base, group in self._windows(order, directory):
             for m in group:
                 header = m.header
                 at = header - base
-                if header != data_end or last is not None:
-                    if header < data_end:
-                        raise Unreadable("inconsistent", f"zip: {m.name[:80]!r} overlaps another member")
-                    self._gap(last, data, data_end - base, at)
+                if header < data_end:
+                    raise Unreadable("inconsistent", f"zip: {m.name[:80]!r} overlaps another member")
+                if header - data_end != len(descriptor) or data[at - len(descriptor) : at] != descriptor:
+                    self._gap(last, data_end, header)
                 name_at = at + 30
                 extra_at = name_at + len(m.raw_name)
                 if extra_at > len(data):
@@ -257,12 +256,11 @@ class Archive:
                     self._compare_sums(m, data, at)
                 places[m.name] = base + start
                 data_end = base + start + m.stored
+                descriptor = _descriptor(m) if m.flags & _DESCRIPTOR else b""
                 last = m
         if data_end > directory:
             raise Unreadable("inconsistent", "zip: its last member runs into its central directory")
-        if data_end < directory or last is not None:
-            gap = self._bytes(data_end, min(directory - data_end, 24))
-            self._gap(last, gap, 0, directory - data_end)
+        self._gap(last, data_end, directory)
 
     def _compare(self, m: Member, data: bytes, at: int) -> None:
         """A local header that isn't byte for byte what the directory lets expect may differ in versions and times."""
@@ -296,19 +294,16 @@ class Archive:
                 self._explain(kind, field)
         return same
 
-    def _gap(self, member: Member | None, data: bytes, start: int, end: int) -> None:
+    def _gap(self, member: Member | None, start: int, end: int) -> None:
         """The bytes from a member's end to what follows: its data descriptor (4.3.9), and what nothing explains."""
         length = end - start
         if member is None or not member.flags & _DESCRIPTOR:
             self.unexplained += length
             return
-        if length == 16 and member.stored < _FULL32 > member.size:
-            if data[start:end] == _DESCRIPTOR32(b"PK\7\x08", member.crc, member.stored, member.size):
-                return
-        elif not length and not member.stored:
+        if not length and not member.stored:
             return
         crc = member.crc.to_bytes(4, "little")
-        gap = data[start : start + 24]
+        gap = self._bytes(start, min(length, 24))
         for width in (4, 8):
             if member.stored >= 1 << 8 * width or member.size >= 1 << 8 * width:
                 continue
@@ -382,6 +377,11 @@ def _partly(data: bytes, limits: Limits) -> bytes:
         return b""
 
 
+def _descriptor(m: Member) -> bytes:
+    """The data descriptor that torch writes, with 32-bit sizes; the others are found by `Archive._gap`."""
+    return _DESCRIPTOR32(b"PK\7\x08", m.crc, m.stored, m.size) if m.stored <= _FULL32 >= m.size else b""
+
+
 def _fields(extra: bytes) -> Iterator[tuple[int, bytes]]:
     """The (kind, value) pairs of an extra field (4.5.1); raises `Unreadable` ("malformed")."""
     at = 0
@@ -408,7 +408,3 @@ def _name(raw: bytes, flags: int) -> str:
         return raw.decode()
     except UnicodeDecodeError as error:
         raise Unreadable("malformed", f"zip: a member named {raw[:80]!r}") from error
-
-
-def _lower(members: list[Member]) -> set[str]:
-    return {m.name.lower() for m in members}

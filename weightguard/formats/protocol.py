@@ -44,7 +44,10 @@ class Format(Protocol):
     SPEC: str
 
     def sniff(self, head: bytes, tail: bytes) -> bool:
-        """Whether a file with these first and last bytes (up to `HEAD` and `TAIL`) claims to be this container."""
+        """Whether a file with these first bytes (up to `HEAD`) claims to be this container.
+
+        tail: the last bytes (up to `TAIL`) of a file that begins as a zip does; empty for any other.
+        """
         ...
 
     def read(self, source: ByteSource, limits: Limits) -> Container:

@@ -92,6 +92,7 @@ def read(source: ByteSource, limits: Limits) -> Container:
             raise Unreadable("inconsistent", f"{size} bytes after a header that names no tensor")
         reason: Reason = "truncated" if error == OUTSIDE and int(offsets[:, 1].max()) > size else "inconsistent"
         raise Unreadable(reason, f"tensor {_quoted(names[int(at_fault[0])])} {_EXTENT_ERRORS[error]}")
+    zeros = np.zeros(len(names), np.int64)
     table = TensorTable(
         names=names,
         dtypes=dtypes,
@@ -99,8 +100,8 @@ def read(source: ByteSource, limits: Limits) -> Container:
         starts=starts,
         elements=elements,
         storages=np.arange(len(names), dtype=np.int64),  # "byte buffer ... no overlap": each tensor is its own storage
-        begins=np.zeros(len(names), np.int64),
-        files=np.zeros(len(names), np.int64),
+        begins=zeros,
+        files=zeros,
     )
     free_text = sum(len(k) + len(v) for k, v in metadata.items())
     return Container(NAME, table, metadata, unexplained=free_text if free_text > _METADATA_BYTES else 0)

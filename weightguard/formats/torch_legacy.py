@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from weightguard.errors import Unreadable
 from weightguard.formats._pickle.findings import constant_findings, dangerous, name_findings
-from weightguard.formats._pickle.legacy import Head, check_storages, load_nested, read_head
+from weightguard.formats._pickle.legacy import Head, check_storages, load_nested, read_head, starts_legacy
 from weightguard.formats._pickle.machine import Globals
 from weightguard.formats._pickle.rebuild import Collector, structure_findings
 from weightguard.formats._pickle.storages import Storages
@@ -18,15 +18,12 @@ from weightguard.stores import ByteSource
 NAME = "torch-legacy"
 SPEC = "PyTorch, torch/serialization.py, _legacy_load, at v2.13"
 
-MAGIC = b"l\xfc\x9cF\xf9 j\xa8P\x19"  # LONG1's ten bytes of the magic number
-_TEXT_MAGIC = b"119547037146038801333356L"  # protocols 0 and 1
 _FIRST_READ = 4 << 20
 
 
 def sniff(head: bytes, tail: bytes) -> bool:
     """The magic number as the first value of a pickle of any protocol."""
-    start = head[:40]
-    return (start.startswith(b"\x80") and MAGIC in start) or (start.startswith(b"L") and _TEXT_MAGIC in start)
+    return starts_legacy(head)
 
 
 def read(source: ByteSource, limits: Limits) -> Container:

@@ -100,7 +100,9 @@ def _read(source: ByteSource, limits: Limits, seen: Globals) -> Container:
     findings = [*name_findings(seen, source.name), *constant_findings(to.texts, source.name, limits)]
     findings += structure_findings(to, source.name)
     if script:
-        findings.append(Finding("torchscript-code", "info", "carries TorchScript code, which runs when it is used", source.name))
+        findings.append(
+            Finding("torchscript-code", "info", "carries TorchScript code, which runs when it is used", source.name)
+        )
     unexplained += storages.uncovered() + to.stray_bytes(seen.blobs)
     return Container(NAME, to.table(), metadata, to.scalars, tuple(findings), unexplained)
 
@@ -117,7 +119,11 @@ def _records(archive: Archive) -> tuple[str, dict[str, Member]]:
         raise Unreadable("malformed", "torch: the first record isn't in a folder")
     prefix = f"{root}/"
     cut = len(prefix)
-    return root, {m.name[cut:].lower() if m.name.startswith(prefix) else f"/{m.name}": m for m in archive.members}
+    low = prefix.lower()
+    records = {name[cut:]: m for name, m in archive.names.items() if name.startswith(low) and m.name.startswith(prefix)}
+    if len(records) < len(archive.names):  # what lies in another folder is no record
+        records |= {f"/{m.name}": m for m in archive.members if not m.name.startswith(prefix)}
+    return root, records
 
 
 def _read_pickle(
@@ -135,20 +141,18 @@ def _read_pickle(
     scope = "" if stem == "data" else f"\0{stem}\0"
     known = len(to.storages.keys)
     register(seen.persistent[first:], to.storages, scope)
-    explained = set()
-    for key, number in islice(to.storages.keys.items(), known, None):
-        record = f"{stem}/{key[len(scope) :].lower()}"
+    sizes, cut, folder = to.storages.sizes, len(scope), f"{stem}/"
+    named = {folder + k[cut:].lower(): sizes[n] for k, n in islice(to.storages.keys.items(), known, None)}
+    if len(named) < len(to.storages.keys) - known:
+        raise Unreadable("inconsistent", f"torch: {name} has keys that differ in case only")
+    for record, size in named.items():
         member = members.get(record)
         if member is None:
             raise Unreadable("missing", f"torch: the record {record[:80]!r} that {name} names isn't there")
-        if member.size != to.storages.sizes[number]:
-            raise Unreadable(
-                "inconsistent",
-                f"torch: {record[:80]!r} has {member.size} bytes, {name} says {to.storages.sizes[number]}",
-            )
-        explained.add(record)
+        if member.size != size:
+            raise Unreadable("inconsistent", f"torch: {record[:80]!r} has {member.size} bytes, {name} says {size}")
     to.walk(value, "" if stem == "data" else stem)
-    return explained
+    return set(named)
 
 
 def _explains_itself(archive: Archive, name: str, member: Member, limits: Limits) -> bool:

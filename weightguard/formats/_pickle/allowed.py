@@ -8,7 +8,7 @@ naming something, is "low": it is how whole models and training arguments are sa
 from __future__ import annotations
 
 import sys
-from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING  # type: ignore[import-not-found]  # two tables, no code
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING  # two tables, no code
 
 from weightguard.values import Severity
 

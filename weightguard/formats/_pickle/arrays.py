@@ -39,11 +39,14 @@ _KINDS = {
     "m8": "I64",
 }
 _SCALARS = {k: Struct("<" + f) for k, f in zip("b1 i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8".split(), "?bhiqBHIQefd", strict=True)}
+_BUFFERS = ("builtins.bytes", "__builtin__.bytes", "builtins.bytearray", "__builtin__.bytearray")
 _BYTES = Dtype(DTYPE_CODES["U8"], 1)
 
 
 def reconstructed(to: Collector, name: str, made: Object) -> list[Child] | None:
     """_reconstruct(type, (0,), b"b") with its state; a subclass with a state of its own is walked, not understood."""
+    if len(made.args) == 3 and made.args[2] == b"b":  # the typecode of the empty array that the state then fills
+        to.blobs[id(made)] = 1
     state = made.state
     if type(state) is not tuple or len(state) not in (4, 5):
         return [] if state is None else [("state", state)]
@@ -103,7 +106,7 @@ def _array(to: Collector, name: str, shape: Value, dtype: Value, data: Value) ->
     storage = to.buffers.get(key)
     if storage is None:
         storage = to.buffers[key] = to.storages.add(element, len(raw))
-    to.row(name, Slice(storage, element, 0, len(raw)), element, 0, shape, Extent(count, count, False))  # type: ignore[arg-type]
+    to.row(name, Slice(storage, element, 0, len(raw)), element, 0, shape, Extent(count, count, False))
     return None
 
 
@@ -115,8 +118,8 @@ def _buffer(to: Collector, data: Value) -> tuple[bytes | None, int]:
             return data.args[0].encode("latin-1"), key
         except UnicodeError as error:
             raise Unreadable("malformed", "bytes written as text that isn't Latin-1") from error
-    if type(data) is Object and data.callee.name == "bytearray" and data.args:
-        data = data.args[0]
+    if type(data) is Object and data.callee.path in _BUFFERS:
+        data = data.args[0] if data.args else b""
     if type(data) is bytes:
         to.blobs[key] = len(data)
         return data, key

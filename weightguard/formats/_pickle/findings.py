@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 
 from weightguard.errors import Unreadable
@@ -64,9 +65,7 @@ def constant_findings(constants: Iterable[bytes | str], path: str, limits: Limit
         if not (data[:1] == b"\x80" or (data[:1] in (b"c", b"(", b"]", b"}", b"i", b"\x8c") and b"." in data)):
             continue
         tried += 1
-        try:
+        with suppress(Unreadable):  # most constants are no pickles; one that fails late has still named what it calls
             run(data, 0, small, seen)
-        except Unreadable:
-            pass  # most constants are no pickles; one that fails late has still named what it calls
     found = name_findings(seen, path, " from a pickle inside of it")
     return [f for f in found if f.severity == "critical"]

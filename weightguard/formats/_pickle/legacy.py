@@ -18,6 +18,8 @@ from weightguard.limits import Limits
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 PROTOCOL = 1001
+_BINARY_MAGIC = b"l\xfc\x9cF\xf9 j\xa8P\x19"  # LONG1's ten bytes of it
+_TEXT_MAGIC = b"119547037146038801333356L"  # LONG, in protocols 0 and 1
 
 Read = Callable[[int, int], bytes]
 
@@ -30,6 +32,12 @@ class Head(NamedTuple):
     referred: int
     order: str
     end: int
+
+
+def starts_legacy(head: bytes) -> bool:
+    """Whether these are the first bytes of such a stream: the magic number as the first value, in any protocol."""
+    start = head[:48]
+    return (start[:1] == b"\x80" and _BINARY_MAGIC in start) or (start[:1] == b"L" and _TEXT_MAGIC in start)
 
 
 def read_head(data: bytes, limits: Limits, seen: Globals, storages: Storages, scope: str = "") -> Head:

@@ -11,9 +11,9 @@ and each name looked up or object made per opcode would be a tenth of the time.
 
 from __future__ import annotations
 
+import struct
 from itertools import repeat
 from struct import Struct
-from struct import error as StructError
 from typing import NamedTuple
 
 from weightguard.errors import Unreadable
@@ -72,8 +72,9 @@ class Persistent:
 class Object:
     """The result of a call or instantiation that was not made.
 
-    callee: the `Global` that would be called, or whose result would be. args: what with. state: the argument of BUILD, if any (a list of them if several).
-    items: keys and values set on it, elements: values appended to it, both None until used.
+    callee: the `Global` that would be called, or whose result would be. args: what with. state: the argument of BUILD,
+    if any (a list of them if several). items: keys and values set on it, elements: values appended to it, both None
+    until used.
     """
 
     __slots__ = ("args", "callee", "elements", "items", "state")
@@ -137,7 +138,7 @@ def run(data: bytes, start: int, limits: Limits, seen: Globals) -> Pickle:
             return _run(data, start, limits, seen, None)
     except KeyError as error:
         raise Unreadable("malformed", "pickle: reads a memo entry that isn't there") from error
-    except StructError as error:
+    except struct.error as error:
         raise Unreadable("truncated", "pickle: ends within an argument") from error
     except (UnicodeError, OverflowError) as error:
         raise Unreadable("malformed", "pickle: a text that isn't in its encoding") from error
@@ -234,14 +235,12 @@ def _run(data: bytes, at: int, limits: Limits, seen: Globals, shortcut: _Shortcu
                         found = tensor_match(data, at + 1)
                         made = None if found is None else shortcut.take(found.groups(), stack[-1], memo, top, persistent)
                         if found is not None and made is not None:
-                            stack[-1] = value = made
+                            stack[-1] = made
                             at = found.end()
                             top += SKIPPED
-                            if data[at] == 0x72:
-                                index = u32(data, at + 1)[0]
-                                memo[index] = value
-                                if index >= top:
-                                    top = index + 1
+                            if data[at] == 0x72 and u32(data, at + 1)[0] == top:
+                                memo[top] = made
+                                top += 1
                                 at += 5
                             continue
                     marks.append(stack)

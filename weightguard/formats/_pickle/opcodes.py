@@ -6,7 +6,7 @@ in the machine's own loop; this module holds the rest, by name, and the order of
 
 from __future__ import annotations
 
-from codecs import escape_decode  # type: ignore[attr-defined]  # undocumented, missing in typeshed
+from codecs import escape_decode
 from collections.abc import Callable
 from struct import Struct
 

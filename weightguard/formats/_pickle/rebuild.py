@@ -6,7 +6,7 @@ Sources: PyTorch `torch/_utils.py`, `torch/_tensor.py` and `torch/serialization.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -205,11 +205,12 @@ def _extent(name: str, size: tuple[Value, ...], stride: tuple[Value, ...]) -> Ex
         raise Unreadable(error.reason, f"tensor {name[:80]!r}: {error.detail}") from error
 
 
-def _storage(to: Collector, name: str, reference: Persistent | Object) -> None:
+def _storage(to: Collector, name: str, reference: Persistent | Object) -> list[Child] | None:
     """A storage that was saved by itself counts as a vector."""
     where = storage_slice(name, reference)
     count = where.bytes // where.dtype.bytes
     to.row(name, where, where.dtype, 0, (count,), Extent(count, count, False))
+    return None
 
 
 def storage_slice(name: str, value: Value) -> Slice:
@@ -360,8 +361,8 @@ def _mapping(to: Collector, name: str, made: Object) -> list[Child] | None:
         elif type(argument) is list:
             flat = Dict()
             for pair in argument:
-                if type(pair) in (list, tuple) and len(pair) == 2:  # type: ignore[arg-type]
-                    flat.extend(pair)  # type: ignore[arg-type]
+                if type(pair) in (list, tuple) and len(pair) == 2:
+                    flat.extend(pair)
                 else:
                     flat.extend((None, pair))
             children += _pairs(flat)
@@ -480,7 +481,7 @@ def register(references: Iterable[Persistent], storages: Storages, scope: str = 
             raise Unreadable("unsupported", "a pickle with references that torch doesn't write")
 
 
-_HANDLERS: dict[str, Handler] = {
+_HANDLERS: Mapping[str, Handler] = {
     "torch.storage._load_from_bytes": _loaded,
     "torch._utils._rebuild_tensor": _tensor,
     "torch._utils._rebuild_tensor_v2": _tensor,

@@ -121,7 +121,7 @@ class Storages:
         dtype = STORAGE_DTYPES.get(storage_class)
         if dtype is None:
             raise Unreadable("unsupported", f"a storage of type {storage_class[:80]!r}")
-        if type(count) is not int or not 0 <= count <= _MOST // dtype.bytes:
+        if type(count) is not int or not 0 <= count <= _MOST:
             raise Unreadable("malformed", f"storage {key[:80]!r}: not a number of elements")
         size = count * dtype.bytes
         number = self.keys.get(scope + key)

@@ -13,33 +13,44 @@ from collections.abc import Callable
 from struct import Struct
 
 _INTEGER = rb"(?:K.|M..|J....)"
-_LENGTHS = rb"(\(?" + _INTEGER + rb"+[\x85-\x87t])r(....)"
+_PUT = rb"(q.|r....)"
+_LENGTHS = rb"(\(?" + _INTEGER + rb"+[\x85-\x87t])" + _PUT
 
 # After GET rebuild, MARK and MARK, by torch/_tensor.py and torch/serialization.py: ("storage", class, key, location,
 # count) BINPERSID, offset, sizes, strides, requires_grad, OrderedDict(), TUPLE, REDUCE.
 match: Callable[[bytes, int], re.Match[bytes] | None] = re.compile(
-    rb"h(.)h(.)X(.)\0\0\0(\d{1,9})r(....)h(.)("
+    rb"h(.)h(.)X(.)\0\0\0(\d{1,9})"
+    + _PUT
+    + rb"h(.)("
     + _INTEGER
-    + rb")tr(....)Q("
+    + rb")t"
+    + _PUT
+    + rb"Q("
     + _INTEGER
     + rb")"
     + _LENGTHS
     + _LENGTHS
-    + rb"([\x88\x89])h(.)\)Rr(....)tr(....)R",
+    + rb"([\x88\x89])h(.)\)R"
+    + _PUT
+    + rb"t"
+    + _PUT
+    + rb"R",
     re.DOTALL,
 ).match
 
 SKIPPED = 6  # memo entries of a match that aren't stored, but for the key, which is
-_EACH = sum(1 << 32 * i for i in range(SKIPPED))
-_STEPS = sum(i << 32 * i for i in range(SKIPPED))
+# Six puts as one number, by their length in bytes: what an index adds, and what its place in the row adds.
+_EACH = {w: sum(1 << 8 * (w * i + 1) for i in range(SKIPPED)) for w in (2, 5)}
+_STEPS = {w: sum((op | i << 8) << 8 * w * i for i in range(SKIPPED)) for w, op in ((2, 0x71), (5, 0x72))}
 _COUNTS = {0x85: 1, 0x86: 2, 0x87: 3}
 _U16 = Struct("<H").unpack_from
 _I32 = Struct("<i").unpack_from
 
 
 def in_order(puts: bytes, first: int) -> bool:
-    """Whether six little-endian indices are first, first + 1, ... first + 5."""
-    return int.from_bytes(puts, "little") == first * _EACH + _STEPS
+    """Whether six puts of one kind, end to end, have the indices first, first + 1, ... first + 5."""
+    width = 5 if len(puts) == 5 * SKIPPED else 2
+    return int.from_bytes(puts, "little") == first * _EACH[width] + _STEPS[width]
 
 
 def integers(raw: bytes) -> list[int]:

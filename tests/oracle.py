@@ -1,0 +1,153 @@
+"""Truth about decoder families from transformers' own classes, on torch's meta device: no weights, no network.
+
+The class says how many parameters it has; torch's FlopCounterMode counts the operations of its forward pass at two lengths,
+so that what grows with the length is attention. The file that weightguard then reads has the names and shapes of the Hub.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from tests.layouts import write_json, write_sparse
+
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+SHORT, LONG = 64, 192
+SAMPLE = ("llama", "mixtral", "deepseek_v3", "gpt_oss", "gemma2", "gpt2")
+FAMILIES = tuple(
+    """bloom codegen cohere deepseek_v2 deepseek_v3 falcon gemma gemma2 gemma3_text glm4 gpt2 gpt_bigcode gpt_neox gpt_oss gptj
+    granite llama llama4_text mistral mixtral olmo olmo2 olmoe opt phi phi3 phimoe qwen2 qwen2_moe qwen3 qwen3_moe smollm3
+    stablelm starcoder2""".split()
+)
+DTYPES = {"bfloat16": "BF16", "float32": "F32", "float16": "F16", "int64": "I64", "int32": "I32", "bool": "BOOL", "uint8": "U8"}
+WINDOWED = {"sliding_attention", "chunked_attention"}  # of layer_types
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What the class says. Operations are forward, a token; `attention` is a token and key, of layers without a window."""
+
+    model_type: str
+    folder: Path
+    parameters: int
+    matmul: float
+    attention: float
+
+
+def make(model_type: str, folder: Path, **changes: Any) -> Truth:
+    """Write config.json and model.safetensors (a hole) into `folder`; `changes` to the class's default configuration."""
+    import torch
+    import transformers
+
+    warnings.filterwarnings("ignore")
+    config = transformers.AutoConfig.for_model(model_type, **changes)
+    with torch.device("meta"):
+        model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager", dtype=torch.bfloat16).eval()
+    _write(model, config, folder)
+    counts = {length: _operations(model, length) for length in (SHORT, LONG)}
+
+    def slope(module: str) -> float:
+        """Operations a token of a module that each further key costs."""
+        return (counts[LONG].get(module, 0) / LONG - counts[SHORT].get(module, 0) / SHORT) / (LONG - SHORT)
+
+    everywhere = slope("")
+    windowed = sum(slope(name) for name in _windowed_layers(model, config))
+    matmul = counts[SHORT][""] / SHORT - everywhere * SHORT - _masked_experts(model, config, counts[SHORT][""] / SHORT)
+    parameters = sum(p.numel() for p in model.parameters())  # tied ones are one object
+    return Truth(model_type, folder, parameters, matmul, everywhere - windowed)
+
+
+def _write(model: Any, config: Any, folder: Path) -> None:
+    from transformers.core_model_loading import revert_weight_conversion
+
+    first: dict[int, str] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        first.setdefault(id(parameter), name)
+    kept = set(first.values())
+    parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    state = {name: value for name, value in model.state_dict().items() if name in kept or name not in parameters}
+    tensors = [
+        (name, DTYPES[str(value.dtype).removeprefix("torch.")], tuple(value.shape))
+        for name, value in revert_weight_conversion(model, state).items()
+    ]
+    write_json(folder / "config.json", {**config.to_dict(), "architectures": [type(model).__name__]})
+    write_sparse(folder / "model.safetensors", tensors, {"format": "pt"})
+
+
+def _operations(model: Any, length: int) -> Mapping[str, float]:
+    """Operations of one forward pass over `length` tokens, of each module by name; "" is the whole."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode, flop_registry
+
+    def grouped(a: Any, b: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
+        """Rows of `a` in groups, each group times its own matrix of `b`: every row meets one matrix."""
+        return 2 * prod(a) * int(b[-1])
+
+    grouped._get_raw = True  # type: ignore[attr-defined]
+    custom = {} if torch.ops.aten._grouped_mm in flop_registry else {torch.ops.aten._grouped_mm: _shapes(grouped)}
+    tokens = torch.zeros(1, length, dtype=torch.long, device="meta")
+    mask = torch.zeros(1, 1, length, length, dtype=torch.bfloat16, device="meta")
+    places = torch.arange(length, device="meta")[None]
+    problems = []
+    for extra in ({"attention_mask": mask, "position_ids": places}, {"attention_mask": mask}, {}):
+        try:
+            with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=custom) as counter:
+                model(input_ids=tokens, use_cache=False, **extra)
+        except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:  # not every class takes every argument
+            problems.append(f"{type(error).__name__}: {error}")
+            continue
+        counts = {name.partition(".")[2]: sum(c.values()) for name, c in counter.get_flop_counts().items() if name != "Global"}
+        return {**counts, "": counter.get_total_flops()}
+    raise AssertionError(f"{type(model).__name__} doesn't run on meta: {problems}")
+
+
+def _shapes(formula: Any) -> Any:
+    """A formula over shapes as FlopCounterMode wants it, over tensors."""
+
+    def over_tensors(*args: Any, **kwargs: Any) -> int:
+        plain = [getattr(a, "shape", a) for a in args]
+        result: int = formula(*plain)
+        return result
+
+    over_tensors._get_raw = True  # type: ignore[attr-defined]
+    return over_tensors
+
+
+def _windowed_layers(model: Any, config: Any) -> list[str]:
+    """Names of the layers whose keys are limited: by `layer_types`, else all where the class knows a window and has one."""
+    import sys
+
+    layers: dict[str, list[str]] = defaultdict(list)
+    for name, _ in model.named_modules():
+        if (match := re.fullmatch(r"(.*\.(?:layers|h))\.\d+", name)) is not None:
+            layers[match[1]].append(name)
+    names = max(layers.values(), key=len)
+    kinds = getattr(config, "layer_types", None)
+    if isinstance(kinds, list):
+        assert len(kinds) == len(names)
+        return [name for name, kind in zip(names, kinds, strict=True) if kind in WINDOWED]
+    source = Path(sys.modules[type(model).__module__].__file__ or "").read_text(encoding="utf-8")
+    uses = "create_sliding_window_causal_mask" in source and isinstance(getattr(config, "sliding_window", None), int)
+    return names if uses and getattr(config, "use_sliding_window", True) else []
+
+
+def _masked_experts(model: Any, config: Any, forward: float) -> float:
+    """Operations a token of experts that the class multiplies by and masks afterwards, which no token needs."""
+    read = config.to_dict()
+    experts = max((read.get(k) or 0 for k in ("num_local_experts", "num_experts", "n_routed_experts")), default=0)
+    used = read.get("num_experts_per_tok") or 0
+    if not experts > used > 0:
+        return 0
+    routed = sum(p.numel() for n, p in model.named_parameters() if ".experts." in n and p.ndim == 3)
+    dense = sum(p.numel() for n, p in model.named_parameters() if ".experts." not in n and p.ndim == 2)
+    if forward < 2 * (routed + dense) * 0.75:
+        return 0  # the class multiplied by the experts that it used
+    return 2 * routed * (experts - used) / experts
