@@ -60,7 +60,8 @@ def read_all(listing: Listing, unexplained_bytes: int, progress: Progress | None
         try:
             read = _read_file(file)
         except Unreadable as error:
-            if error.reason == "unrecognised" and small + length <= unexplained_bytes:
+            few = small + length <= unexplained_bytes and not file.name.endswith(_WEIGHT_NAMES)
+            if error.reason == "unrecognised" and few:
                 small += length
                 continue
             unread.append(Unread(file.shown, error.reason, error.detail))
