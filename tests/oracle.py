@@ -88,11 +88,11 @@ def _operations(model: Any, length: int) -> Mapping[str, float]:
     from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
     def grouped(a: Any, b: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
-        """Rows of `a` in groups, each group times its own matrix of `b`: every row meets one matrix."""
-        return 2 * prod(a) * int(b[-1])
+        """Shapes of rows in groups and of a matrix a group: every row meets one matrix."""
+        return int(2 * prod(a) * b[-1])
 
-    grouped._get_raw = True  # type: ignore[attr-defined]
-    custom = {} if torch.ops.aten._grouped_mm in flop_registry else {torch.ops.aten._grouped_mm: _shapes(grouped)}
+    product = torch.ops.aten._grouped_mm
+    custom = {} if product in flop_registry else {product: grouped}
     tokens = torch.zeros(1, length, dtype=torch.long, device="meta")
     mask = torch.zeros(1, 1, length, length, dtype=torch.bfloat16, device="meta")
     places = torch.arange(length, device="meta")[None]
@@ -107,18 +107,6 @@ def _operations(model: Any, length: int) -> Mapping[str, float]:
         counts = {name.partition(".")[2]: sum(c.values()) for name, c in counter.get_flop_counts().items() if name != "Global"}
         return {**counts, "": counter.get_total_flops()}
     raise AssertionError(f"{type(model).__name__} doesn't run on meta: {problems}")
-
-
-def _shapes(formula: Any) -> Any:
-    """A formula over shapes as FlopCounterMode wants it, over tensors."""
-
-    def over_tensors(*args: Any, **kwargs: Any) -> int:
-        plain = [getattr(a, "shape", a) for a in args]
-        result: int = formula(*plain)
-        return result
-
-    over_tensors._get_raw = True  # type: ignore[attr-defined]
-    return over_tensors
 
 
 def _windowed_layers(model: Any, config: Any) -> list[str]:
@@ -150,4 +138,4 @@ def _masked_experts(model: Any, config: Any, forward: float) -> float:
     dense = sum(p.numel() for n, p in model.named_parameters() if ".experts." not in n and p.ndim == 2)
     if forward < 2 * (routed + dense) * 0.75:
         return 0  # the class multiplied by the experts that it used
-    return 2 * routed * (experts - used) / experts
+    return float(2 * routed * (experts - used) / experts)

@@ -74,6 +74,7 @@ def scan(request: Request, progress: Progress | None = None) -> Report:
         except Exception as error:  # a fault of ours about one model blocks it, and hides no other
             unread.append(Unread(model.path, "internal", f"a fault of weightguard: {type(error).__name__}: {error}"[:300]))
     in_models = {f.path for m in models for f in m.files}
+    spoken_for = in_models | {u.path for u in unread}
     no_model = [f for x in reading.folders for w in x.weights if w.path not in in_models for f in w.container.findings]
     dangerous = decide((), no_model, policy) == "block"
     blocked = dangerous or any(m.decision == "block" for m in reports) or (bool(unread) and policy.unread == "block")
@@ -84,9 +85,9 @@ def scan(request: Request, progress: Progress | None = None) -> Report:
         unread=tuple(unread),
         findings=(*listing.findings, *no_model),
         dangerous=dangerous,
-        files=len(reading.real),
+        files=len(set(reading.real.values())),
         bytes=reading.bytes,
-        other=len(reading.real.keys() - in_models - {u.path for u in unread}),
+        other=len({real for path, real in reading.real.items() if path not in spoken_for}),
         decision="block" if blocked else "allow",
     )
 

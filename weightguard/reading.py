@@ -32,7 +32,7 @@ _OTHER_NAMES = tuple(
 class Reading:
     """`folders` in the order of their paths; `real`: where each file is, by its path as reached from the target.
 
-    bytes: size of all files.
+    bytes: size of all files, each real file once.
     """
 
     folders: tuple[Folder, ...]
@@ -52,11 +52,13 @@ def read_all(listing: Listing, unexplained_bytes: int, progress: Progress | None
     texts: dict[str, dict[str, bytes]] = defaultdict(dict)
     failed: dict[str, set[str]] = defaultdict(set)
     size = small = 0
+    seen: set[str] = set()
     for done, file in enumerate(found):
         if progress is not None:
             progress(done, len(found), file.shown)
         length = _size(file)
-        size += length
+        size += 0 if file.real in seen else length
+        seen.add(file.real)
         try:
             read = _read_file(file)
         except Unreadable as error:
@@ -135,7 +137,7 @@ def _with_companions(listing: Listing) -> tuple[list[Found], list[Unread]]:
         for b in beside:
             if isinstance(b, Unread):
                 unread.append(b)
-            elif os.path.isfile(b.real):
+            elif not os.path.isdir(b.real):
                 found.setdefault(b.shown, b)
     return sorted(found.values(), key=lambda f: f.shown), unread
 

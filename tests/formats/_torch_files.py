@@ -53,9 +53,7 @@ def failure(reader: Format, data: bytes) -> Unreadable:
 def rows(container: Container) -> list[tuple[str, tuple[int, ...], int, int, int]]:
     """(name, shape, dtype code, elements, begin) of each row."""
     t = container.tensors
-    return [
-        (t.names[i], t.shape(i), int(t.dtypes[i]), int(t.elements[i]), int(t.begins[i])) for i in range(len(t))
-    ]
+    return [(t.names[i], t.shape(i), int(t.dtypes[i]), int(t.elements[i]), int(t.begins[i])) for i in range(len(t))]
 
 
 def total(container: Container) -> int:

@@ -156,6 +156,15 @@ def test_white_space_pads_a_header() -> None:
     assert rows(read(raw(header + b" " * 1000 + b"\n\t\r", bytes(size)))) == rows(read(raw(header, bytes(size))))
 
 
+@pytest.mark.parametrize("length", [0x0280, 0x0380, 0x0480, 0x0580])
+def test_a_header_length_that_looks_like_a_pickles_protocol_is_no_pickle(length: int) -> None:
+    """Of 2,000 files one has a length whose first bytes are 80 02 to 80 05; the bytes after them are no pickle."""
+    header, size = header_of([("a", "F32", (2, 2))])
+    container = read(raw(header.ljust(length), bytes(size)))
+    assert rows(container) == {"a": ("F32", (2, 2))}
+    assert container.findings == ()
+
+
 def test_no_tensor_data_is_read() -> None:
     """A true 405B shard would be read for minutes: only the head, the header and the file's end are."""
     header, size = header_of([("a", "BF16", (1 << 20, 1 << 16))])

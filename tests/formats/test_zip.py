@@ -172,9 +172,7 @@ def zip64_of(values: dict[str, int]) -> bytes:
     end = data.rindex(b"PK\5\6")
     count, length, start = 2, end - data.index(b"PK\1\2"), data.index(b"PK\1\2")
     f = {"rest": 44, "count": count, "length": length, "start": start, "record": end, "disks": 1} | values
-    record = struct.pack(
-        "<4sQ2H2I4Q", b"PK\6\6", f["rest"], 45, 45, 0, 0, f["count"], f["count"], f["length"], f["start"]
-    )
+    record = struct.pack("<4sQ2H2I4Q", b"PK\6\6", f["rest"], 45, 45, 0, 0, f["count"], f["count"], f["length"], f["start"])
     locator = struct.pack("<4sIQI", b"PK\6\7", 0, f["record"], f["disks"])
     return data[:end] + record + locator + data[end:]
 

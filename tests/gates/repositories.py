@@ -24,10 +24,10 @@ ENVIRONMENT = {
 class Repository:
     """A repository in a folder of its own."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *options: str) -> None:
         self.path = path
         path.mkdir()
-        self.git("init", "-q", "-b", "main")
+        self.git("init", "-q", "-b", "main", *options)
 
     def git(self, *arguments: str, input: bytes | None = None) -> str:
         done = subprocess.run(

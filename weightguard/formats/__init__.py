@@ -30,9 +30,18 @@ def identify(source: ByteSource, limits: Limits) -> Container | None:
     if not readers:
         signatures.explain(source, head, limits)
         return None
-    container = readers[0].read(source, limits)
-    if len(readers) > 1:
-        names = " and ".join(f.NAME for f in readers)
+    containers: list[Container] = []
+    refused: list[Unreadable] = []
+    for reader in readers:  # the first bytes of one may look like another's: the whole file tells
+        try:
+            containers.append(reader.read(source, limits))
+        except Unreadable as error:
+            refused.append(error)
+    if not containers:
+        raise refused[0]
+    container = containers[0]
+    if len(containers) > 1:
+        names = " and ".join(c.format for c in containers)
         polyglot = Finding("polyglot", "critical", f"the same bytes are {names}: readers will disagree on them", source.name)
         container = replace(container, findings=(*container.findings, polyglot))
     return container

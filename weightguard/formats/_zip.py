@@ -12,6 +12,9 @@ from collections.abc import Iterator
 from struct import Struct
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from weightguard.errors import Unreadable
 from weightguard.limits import Limits
 from weightguard.stores import ByteSource
@@ -23,10 +26,10 @@ _CENTRAL = Struct("<4s4x2H4x3I4H6xI")  # 4.3.12, without versions, time, date an
 _ZIP64_END = Struct("<4sQ2H2I4Q")  # 4.3.14
 _ZIP64_LOCATOR = Struct("<4sIQI")  # 4.3.15
 _END = Struct("<4s4H2IH")  # 4.3.16
-_DESCRIPTOR32 = Struct("<4s3I").pack  # 4.3.9, with its signature
+_LENGTHS = Struct("<3H").unpack_from  # of name, extra field and comment
+_MOST = (1 << 62) - 1  # bytes
 _FULL16, _FULL32 = 0xFFFF, 0xFFFFFFFF
 
-_ZEROS = bytes(12)
 _ENCRYPTED = 1 << 0 | 1 << 6 | 1 << 13  # 4.4.4
 _DESCRIPTOR = 1 << 3
 _UTF8 = 1 << 11
@@ -40,13 +43,26 @@ _PADDING = 0x4246  # "FB": torch's alignment, filled with Z (caffe2/serialize/in
 _WHOLE = 4 << 20  # a file up to this size is read at once
 _TAIL = 66_000
 _BRIDGE = 64 << 10  # local headers nearer than this are read together
+_LOOSE = 16 << 20
+_U16 = Struct("<H").unpack_from
 _AROUND = 224  # bytes read around a local header: the descriptor before it, its name and padding
+
+
+# Entries as rows of an array: an archive's members are checked column by column.
+_BEGIN = [("signature", "V4"), ("needed", "<u2"), ("flags", "<u2"), ("method", "<u2"), ("time", "<u2"), ("date", "<u2")]
+_SUMS = [("crc", "<u4"), ("stored", "<u4"), ("size", "<u4"), ("name", "<u2")]
+_ENTRY = np.dtype(
+    [_BEGIN[0], ("made_by", "<u2"), *_BEGIN[1:], *_SUMS, ("extra", "<u2"), ("comment", "<u2"), ("disk", "<u2")]
+    + [("attributes", "V6"), ("header", "<u4")]
+)
+_LOCAL_HEAD = np.dtype(_BEGIN + _SUMS)  # a local header, but for the length of its extra field
+_DESCRIPTOR_ROW = np.dtype([("signature", "<u4"), ("crc", "<u4"), ("stored", "<u4"), ("size", "<u4")])  # 4.3.9
 
 
 class Member(NamedTuple):
     """One entry of the directory. size: bytes after decompression. stored: bytes in the file.
 
-    header: offset of its local header. local: how that header should begin, up to the length of its name.
+    header: offset of its local header.
     """
 
     name: str
@@ -57,7 +73,10 @@ class Member(NamedTuple):
     size: int
     header: int
     raw_name: bytes
-    local: bytes
+
+
+_KEPT = ("flags", "method", "crc", "stored", "size", "disk", "header")
+_new = tuple.__new__  # half the time of Member(...)
 
 
 class Archive:
@@ -154,54 +173,75 @@ class Archive:
         held = self._held
         data, at = (held, start) if held else (self._source.read(start, end - start), 0)
         stop = at + end - start
-        unpack, add, new = _CENTRAL.unpack_from, self.members.append, tuple.__new__  # new: half the time of Member(...)
+        places = []
         for _ in range(self._count):
             if at + 46 > stop:
                 raise Unreadable("malformed", "zip: its central directory ends early")
-            signature, flags, method, crc, stored, size, name_length, extra_length, comment_length, disk, header = unpack(
-                data, at
-            )
-            name_end = at + 46 + name_length
-            following = name_end + extra_length + comment_length
-            if signature != b"PK\1\2" or following > stop:
-                raise Unreadable("malformed", "zip: a bad entry in its central directory")
-            raw = data[at + 46 : name_end]
-            if extra_length:
-                size, stored, header, disk = self._extra(data[name_end : name_end + extra_length], size, stored, header, disk)
-            if flags & ~_KNOWN_FLAGS or method not in (STORED, DEFLATED) or disk:
-                _refuse(raw, flags, method)
-            if method == STORED and stored != size:
-                raise Unreadable("inconsistent", f"zip: {raw[:80]!r} is stored in {stored} bytes and has {size}")
-            if size > stored * 1032 + 64:  # deflate's best ratio: more can't come out
-                raise Unreadable("inconsistent", f"zip: {raw[:80]!r} can't have {size} bytes")
-            self.unexplained += comment_length
-            name = raw.decode("ascii") if raw.isascii() else _name(raw, flags)
-            # 4.3.7 and 4.3.12 have the same fields in the same order; with a descriptor the local sums are zero (4.4.4).
-            sums = _ZEROS if flags & _DESCRIPTOR else data[at + 16 : at + 28]
-            local = b"PK\3\4" + data[at + 6 : at + 16] + sums + data[at + 28 : at + 30]
-            add(new(Member, (name, method, flags, crc, stored, size, header, raw, local)))
-            at = following
+            places.append(at)
+            name_length, extra_length, comment_length = _LENGTHS(data, at + 28)
+            at += 46 + name_length + extra_length + comment_length
+        if at > stop:
+            raise Unreadable("malformed", "zip: its central directory ends early")
         self.unexplained += stop - at
+        rows = np.frombuffer(b"".join([data[p : p + 46] for p in places]), _ENTRY)
+        raw_names = [data[p + 46 : p + 46 + n] for p, n in zip(places, rows["name"].tolist(), strict=True)]
+        if rows["signature"].tobytes() != b"PK\1\2" * len(rows):
+            raise Unreadable("malformed", "zip: a bad entry in its central directory")
+        columns: dict[str, npt.NDArray[np.int64]] = {k: rows[k].astype(np.int64) for k in _KEPT}
+        for i in np.flatnonzero(rows["extra"]).tolist():
+            extra_at = places[i] + 46 + len(raw_names[i])
+            self._extra(data[extra_at : extra_at + int(rows["extra"][i])], columns, i)
+        self._check_columns(columns, raw_names)
+        self.unexplained += int(rows["comment"].sum())
+        flags = columns["flags"].tolist()
+        names = [r.decode("ascii") if r.isascii() else _name(r, f) for r, f in zip(raw_names, flags, strict=True)]
+        fields = (columns[k].tolist() for k in ("method", "flags", "crc", "stored", "size", "header"))
+        self.members = [_new(Member, m) for m in zip(names, *fields, raw_names, strict=True)]
+        self._expect(rows, columns)
 
-    def _extra(self, extra: bytes, size: int, stored: int, header: int, disk: int) -> tuple[int, int, int, int]:
+    def _check_columns(self, columns: dict[str, npt.NDArray[np.int64]], raw_names: list[bytes]) -> None:
+        flags, method, stored, size = (columns[k] for k in ("flags", "method", "stored", "size"))
+        for i in np.flatnonzero(
+            (flags & ~_KNOWN_FLAGS != 0) | (method != STORED) & (method != DEFLATED) | (columns["disk"] != 0)
+        ):
+            _refuse(raw_names[i], int(flags[i]), int(method[i]))
+        # Deflate's best ratio is 1032: more can't come out.
+        wrong = np.where(method == STORED, size != stored, size // 1032 > stored + 1)
+        for i in np.flatnonzero(wrong):
+            raise Unreadable("inconsistent", f"zip: {raw_names[i][:80]!r} can't have {size[i]} bytes, stored in {stored[i]}")
+
+    def _expect(self, rows: npt.NDArray[np.void], columns: dict[str, npt.NDArray[np.int64]]) -> None:
+        """What local headers and data descriptors look like if they are as the directory says, and torch writes them.
+
+        4.3.7 and 4.3.12 have the same fields in the same order; where a descriptor follows, the local sums are zero
+        (4.4.4). What looks otherwise is taken apart, field by field, by `_compare` and `_gap`.
+        """
+        described = rows["flags"] & _DESCRIPTOR != 0
+        local = np.zeros(len(rows), _LOCAL_HEAD)
+        descriptor = np.zeros(len(rows), _DESCRIPTOR_ROW)
+        for field in ("needed", "flags", "method", "time", "date", "name"):
+            local[field] = rows[field]
+        for field in ("crc", "stored", "size"):
+            local[field] = np.where(described, 0, rows[field])
+            descriptor[field] = rows[field]
+        local["signature"] = b"PK\3\4"
+        descriptor["signature"] = 0x08074B50
+        self._expected = local.tobytes(), descriptor.tobytes()
+
+    def _extra(self, extra: bytes, columns: dict[str, npt.NDArray[np.int64]], i: int) -> None:
         for kind, field in _fields(extra):
             if kind == _ZIP64_EXTRA:
-                values = [int.from_bytes(field[i : i + 8], "little") for i in range(0, len(field) - 7, 8)]
-                wanted = (size == _FULL32) + (stored == _FULL32) + (header == _FULL32)
-                if len(values) < wanted:
-                    raise Unreadable("malformed", "zip: a zip64 field that lacks a value")
-                if size == _FULL32:
-                    size = values.pop(0)
-                if stored == _FULL32:
-                    stored = values.pop(0)
-                if header == _FULL32:
-                    header = values.pop(0)
-                if disk == _FULL16:
-                    disk = 0
+                values = [int.from_bytes(field[at : at + 8], "little") for at in range(0, len(field) - 7, 8)]
+                for name in ("size", "stored", "header"):
+                    if columns[name][i] == _FULL32:
+                        if not values or values[0] > _MOST:
+                            raise Unreadable("malformed", "zip: a zip64 field that lacks a value, or has an absurd one")
+                        columns[name][i] = values.pop(0)
+                if columns["disk"][i] == _FULL16:
+                    columns["disk"][i] = 0
                 self.unexplained += len(values) * 8
             else:
                 self._explain(kind, field)
-        return size, stored, header, disk
 
     def _explain(self, kind: int, field: bytes) -> None:
         if kind == _UNICODE_PATH:
@@ -213,8 +253,8 @@ class Archive:
 
     def _check_names(self) -> None:
         """No absolute path, no way upwards (4.4.17.1), and no name twice, as a reader that ignores case sees it."""
-        joined = b"/\n" + b"\n/\n".join(m.raw_name for m in self.members)
-        if b"\0" in joined or b"\\" in joined or b"\n//" in joined or b"/../" in joined or b"\n../" in joined:
+        joined = b"/" + b"/\n/".join([m.raw_name for m in self.members]) + b"/"
+        if any(part in joined for part in (b"\0", b"\\", b"//", b"/../")):  # rare, so looked at one by one only then
             for m in self.members:
                 if m.name.startswith("/") or ".." in m.name.split("/") or "\0" in m.name or "\\" in m.name:
                     raise Unreadable("malformed", f"zip: a member named {m.name[:80]!r}")
@@ -225,13 +265,15 @@ class Archive:
 
     def _check_local(self, directory: int) -> None:
         """Local headers agree with the directory (4.3.7), members don't overlap, descriptors are right (4.3.9)."""
-        order = sorted(self.members, key=lambda m: m.header)
+        members, places = self.members, self._data
+        expected, descriptors = self._expected
+        order = sorted(range(len(members)), key=[m.header for m in members].__getitem__)
         last: Member | None = None
         data_end = 0
-        places = self._data
         descriptor = b""  # what should lie between a member's end and the next header
         for data, base, group in self._windows(order, directory):
-            for m in group:
+            for i in group:
+                m = members[i]
                 header = m.header
                 at = header - base
                 if header < data_end:
@@ -239,24 +281,25 @@ class Archive:
                 if header - data_end != len(descriptor) or data[at - len(descriptor) : at] != descriptor:
                     self._gap(last, data_end, header)
                 name_at = at + 30
-                extra_at = name_at + len(m.raw_name)
+                raw = m.raw_name
+                extra_at = name_at + len(raw)
                 if extra_at > len(data):
                     raise Unreadable("truncated", f"zip: no local header for {m.name[:80]!r}")
-                same = data[at : at + 28] == m.local
-                if not same or data[name_at:extra_at] != m.raw_name:
+                same = data[at : at + 28] == expected[28 * i : 28 * i + 28]
+                if not same or data[name_at:extra_at] != raw:
                     self._compare(m, data, at)
                 length = data[at + 28] | data[at + 29] << 8
                 start = extra_at + length
                 if length:
                     extra = data[extra_at:start] if start <= len(data) else self._bytes(base + extra_at, length)
-                    padding = extra[2] | extra[3] << 8 if length >= 4 and extra.startswith(b"FB") else -4
+                    padding = extra[2] | extra[3] << 8 if extra.startswith(b"FB") and length >= 4 else -4
                     if padding + 4 != length or extra.count(b"Z") < padding:
                         same = self._local_extra(m, data, at, extra) and same
                 if not same:
                     self._compare_sums(m, data, at)
                 places[m.name] = base + start
                 data_end = base + start + m.stored
-                descriptor = _descriptor(m) if m.flags & _DESCRIPTOR else b""
+                descriptor = descriptors[16 * i : 16 * i + 16] if m.flags & _DESCRIPTOR else b""
                 last = m
         if data_end > directory:
             raise Unreadable("inconsistent", "zip: its last member runs into its central directory")
@@ -314,22 +357,23 @@ class Archive:
                     return
         raise Unreadable("inconsistent", f"zip: the data descriptor of {member.name[:80]!r} is missing, or has other values")
 
-    def _windows(self, order: list[Member], directory: int) -> Iterator[tuple[bytes, int, list[Member]]]:
+    def _windows(self, order: list[int], directory: int) -> Iterator[tuple[bytes, int, list[int]]]:
         """The local headers in as few reads as their distances allow: (bytes, their offset, members whose header is there)."""
         if self._held:
             yield self._held, 0, order
             return
+        places = [self.members[i].header for i in order]
+        ends = [p + 30 + len(self.members[i].raw_name) for i, p in zip(order, places, strict=True)]
         first = 0
         while first < len(order):
-            begin = max(0, order[first].header - 24)
-            last = first
-            end = order[first].header + 30 + len(order[first].raw_name)
-            while last + 1 < len(order) and order[last + 1].header - end <= _BRIDGE and end - begin < _WHOLE:
+            begin = max(0, places[first] - 24)
+            last, end = first, ends[first]
+            while last + 1 < len(order) and places[last + 1] - end <= _BRIDGE and end - begin < _WHOLE:
                 last += 1
-                end = max(end, order[last].header + 30 + len(order[last].raw_name))
+                end = max(end, ends[last])
             end = min(end + _AROUND, directory)
             if end <= begin:
-                raise Unreadable("inconsistent", f"zip: {order[first].name[:80]!r} lies behind its central directory")
+                raise Unreadable("inconsistent", "zip: a member that lies behind the central directory")
             yield self._source.read(begin, end - begin), begin, order[first : last + 1]
             first = last + 1
 
@@ -346,40 +390,44 @@ def inflate(data: bytes, size: int, name: str) -> bytes:
     return out
 
 
-def loose_pickles(source: ByteSource, limits: Limits) -> Iterator[bytes]:
-    """Best effort for an archive that was refused: the bytes that follow each local header of a member named *.pkl.
+def loose_pickles(source: ByteSource) -> Iterator[tuple[bytes, int]]:
+    """Best effort for an archive that was refused: where its members named *.pkl, or that look like pickles, begin.
 
-    Whether the directory lists it, and whatever its flags, checksum and sizes say: some reader may use it. Only the
-    first and last 16 MB of a large file are looked through.
+    Yields (bytes, offset). Whatever directory, flags, checksums and sizes say: some reader may take it. Only the
+    first and last 16 MB of a large file are looked through, and the first 64 such members.
     """
-    reach = 16 << 20
-    spans = [(0, source.size)] if source.size <= 2 * reach else [(0, reach), (source.size - reach, reach)]
-    tried = 0
-    for offset, length in spans:
-        data = source.read(offset, length)
+    size = source.size
+    spans = [(0, size)] if size <= 2 * _LOOSE else [(0, _LOOSE), (size - _LOOSE, _LOOSE)]
+    left = 64
+    for base, length in spans:
+        data = source.read(base, length)
+        named = {at - base for at in _pickles_in_directory(data)}
         at = data.find(b"PK\3\4")
-        while at >= 0 and at + 30 <= len(data) and tried < 1000:
-            method, name_length, extra_length = (int.from_bytes(data[at + i : at + i + 2], "little") for i in (8, 26, 28))
+        while at >= 0 and at + 30 <= len(data) and left:
+            name_length, extra_length = _U16(data, at + 26)[0], _U16(data, at + 28)[0]
             name = data[at + 30 : at + 30 + name_length].lower()
-            if name.endswith((b".pkl", b".pickle", b"_pkl")):
-                tried += 1
-                body = data[at + 30 + name_length + extra_length :]
-                if method == DEFLATED:
-                    body = _partly(body, limits)
-                yield body
+            start = at + 30 + name_length + extra_length
+            if at in named or name.endswith((b".pkl", b".pickle")) or data[start : start + 1] == b"\x80":
+                left -= 1
+                yield (_partly(data[start:]), 0) if _U16(data, at + 8)[0] == DEFLATED else (data, start)
             at = data.find(b"PK\3\4", at + 4)
 
 
-def _partly(data: bytes, limits: Limits) -> bytes:
+def _pickles_in_directory(data: bytes) -> Iterator[int]:
+    """Offsets of the local headers of members that anything like a directory entry names *.pkl."""
+    at = data.find(b"PK\1\2")
+    while at >= 0 and at + 46 <= len(data):
+        entry = _CENTRAL.unpack_from(data, at)
+        if data[at + 46 : at + 46 + entry[6]].lower().endswith((b".pkl", b".pickle")):
+            yield entry[10]
+        at = data.find(b"PK\1\2", at + 4)
+
+
+def _partly(data: bytes) -> bytes:
     try:
-        return zlib.decompressobj(-15).decompress(data, min(limits.member_bytes, 16 << 20))
+        return zlib.decompressobj(-15).decompress(data, _LOOSE)
     except zlib.error:
         return b""
-
-
-def _descriptor(m: Member) -> bytes:
-    """The data descriptor that torch writes, with 32-bit sizes; the others are found by `Archive._gap`."""
-    return _DESCRIPTOR32(b"PK\7\x08", m.crc, m.stored, m.size) if m.stored <= _FULL32 >= m.size else b""
 
 
 def _fields(extra: bytes) -> Iterator[tuple[int, bytes]]:

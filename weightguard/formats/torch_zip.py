@@ -8,6 +8,8 @@ the bytes of the storage KEY; TorchScript adds constants.pkl with constants/KEY,
 from __future__ import annotations
 
 import re
+from contextlib import suppress
+from dataclasses import replace
 from itertools import islice
 
 from weightguard.errors import Unreadable
@@ -34,6 +36,8 @@ _RECORDS = {
     ".data/serialization_id": re.compile(rb"\d{1,64}"),
     "byteorder": re.compile(rb"little|big"),
 }
+# The inputs that a trace was made with: shapes only, their records are empty (torch/csrc/jit/serialization/export_module.cpp).
+_SAMPLE = "traced_inputs.pkl"
 _MEMBER_IN_HEAD = re.compile(rb"PK\x03\x04.{22}..{2}[^/]{1,200}/(data\.pkl|data/\d|version|byteorder|constants\.pkl)", re.S)
 _NAMES_IN_TAIL = (b"/data.pkl", b"/constants.pkl", b"/.data/serialization_id")
 
@@ -61,14 +65,11 @@ def read(source: ByteSource, limits: Limits) -> Container:
 
 def _look_at_all(source: ByteSource, limits: Limits, seen: Globals) -> None:
     """Runs every pickle of a refused archive, whichever copy of it a reader would take."""
-    try:
-        for data in loose_pickles(source, limits):
-            try:
-                run(data, 0, limits, seen)
-            except Unreadable:
-                continue
-    except Unreadable:
-        return
+    short = replace(limits, pickle_opcodes=min(limits.pickle_opcodes, 1_000_000))
+    with suppress(Unreadable):
+        for data, start in loose_pickles(source):
+            with suppress(Unreadable):
+                run(data, start, short, seen)
 
 
 def _read(source: ByteSource, limits: Limits, seen: Globals) -> Container:
@@ -76,7 +77,7 @@ def _read(source: ByteSource, limits: Limits, seen: Globals) -> Container:
     root, members = _records(archive)
     storages = Storages()
     to = Collector(storages, limits)
-    pickles = [n for n in members if n.endswith(".pkl") and "/" not in n]
+    pickles = [n for n in members if n.endswith(".pkl") and "/" not in n and n != _SAMPLE]
     if "data.pkl" not in members:
         raise Unreadable("unsupported", "a zip file of torch without data.pkl (a package, or TorchScript before 1.4)")
     explained = set(pickles)
@@ -95,7 +96,7 @@ def _read(source: ByteSource, limits: Limits, seen: Globals) -> Container:
                 raise Unreadable("malformed", "torch: a byte order that is neither little nor big")
     for name in [n for n in members if n not in explained]:
         member = members[name]
-        if not _explains_itself(archive, name, member, limits):
+        if not _explains_itself(archive, name, member, limits, seen):
             unexplained += max(member.stored, member.size)
     findings = [*name_findings(seen, source.name), *constant_findings(to.texts, source.name, limits)]
     findings += structure_findings(to, source.name)
@@ -155,17 +156,16 @@ def _read_pickle(
     return set(named)
 
 
-def _explains_itself(archive: Archive, name: str, member: Member, limits: Limits) -> bool:
+def _explains_itself(archive: Archive, name: str, member: Member, limits: Limits, seen: Globals) -> bool:
     """TorchScript's code is text, its debug information a pickle without weights, extra files text; folders are empty."""
     if member.size == 0:
         return True
-    if not name.startswith(("code/", "extra/")) or member.size > limits.text_bytes:
+    if not (name.startswith(("code/", "extra/")) or name == _SAMPLE) or member.size > limits.text_bytes:
         return False
     data = archive.read(member)
-    if name.endswith(".debug_pkl"):
-        seen = Globals()
-        end = run(data, 0, limits, seen).end
-        return end == len(data) and not seen.persistent and not seen.blobs
+    if name.endswith(".debug_pkl") or name == _SAMPLE:
+        blobs = seen.blobs
+        return run(data, 0, limits, seen).end == len(data) and seen.blobs == blobs
     try:
         data.decode()
     except UnicodeDecodeError:

@@ -221,7 +221,7 @@ def _join(folder: str, name: str) -> str:
 
 def _safe(part: str) -> str:
     """One component of a path as a name in our folder: a tree made by hand may hold "..", ".git" or worse."""
-    if part in ("", ".", "..") or part.lower() == ".git" or len(os.fsencode(part)) > 255:
+    if part in ("", ".", "..", ".git") or len(os.fsencode(part)) > 255:
         return "_" + os.fsdecode(os.fsencode(part)[-200:])
     return part
 

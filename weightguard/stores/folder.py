@@ -86,23 +86,27 @@ class _Walk:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._found: dict[str, Found] = {}
+        self._again: list[Found] = []
         self._unread: list[Unread] = []
         self._findings: list[Finding] = []
         self._folders: set[str] = set()
 
     def listing(self) -> Listing:
-        files = sorted(self._found.values(), key=lambda f: f.shown)
+        # A revision of a cached model that shares some of its blobs with another is judged with them; one that shares all is the same.
+        folders = {f.folder for f in self._found.values()}
+        again = [f for f in self._again if f.folder in folders and self._found[f.real].shown != f.shown]
+        files = sorted({f.shown: f for f in (*self._found.values(), *again)}.values(), key=lambda f: f.shown)
         return Listing(tuple(files), tuple(self._unread), tuple(self._findings))
 
     def add(self, shown: str, real: str, *, whole_folder: bool) -> None:
         old = self._found.get(real)
+        new = Found(shown, real, whole_folder)
+        in_snapshot = whole_folder and "/snapshots/" in shown
         # A blob of the Hugging Face cache goes by its name in a snapshot, which says what it is.
-        if (
-            old is None
-            or (whole_folder and not old.whole_folder)
-            or ("/snapshots/" in shown and "/snapshots/" not in old.shown)
-        ):
-            self._found[real] = Found(shown, real, whole_folder)
+        if old is None or (whole_folder and not old.whole_folder) or (in_snapshot and "/snapshots/" not in old.shown):
+            self._found[real] = new
+        elif in_snapshot:
+            self._again.append(new)
         if len(self._found) > self._limits.files:
             raise ConfigurationError(f"more than {self._limits.files} files: scan the folder in parts")
 

@@ -177,11 +177,12 @@ class _Shortcut:
             or dictionary.through is not None
         ):
             return None
+        word, storage = memo[a[0]], memo[b[0]]  # before the key is put, as the opcodes stand
         name = memo[top] = key.decode()
         counts = self._counts
         elements = counts[count] if count in counts else counts.setdefault(count, integers(count)[0])
         first = counts[offset] if offset in counts else counts.setdefault(offset, integers(offset)[0])
-        reference = Persistent((memo[a[0]], memo[b[0]], name, memo[c[0]], elements))
+        reference = Persistent((word, storage, name, memo[c[0]], elements))
         persistent.append(reference)
         if self._hooks.callee is not dictionary:  # one does for all: nothing can fetch it to change it
             self._hooks = Object(dictionary, ())

@@ -176,7 +176,7 @@ class Collector:
             size, stride = _lengths(name, size), _lengths(name, stride)
             reach = _extent(name, size, stride)
         width = dtype.bytes
-        if (offset + reach.span) * width > where.bytes:
+        if reach.span and (offset + reach.span) * width > where.bytes:  # an empty view may stand anywhere
             raise Unreadable("inconsistent", f"tensor {name[:80]!r} reaches beyond its storage")
         self.row(name, where, dtype, offset * width, size, reach)  # type: ignore[arg-type]
 
