@@ -53,7 +53,7 @@ def operations_at_context(matmul: Int64, attention: Int64, window: Int64, contex
     matmul, attention: arrays of int64, shape (n,), from `forward_by_layer`. window: array of int64, shape (n,), keys that a token
     sees at most, 0 for all. causal: a token sees itself and what stands before it; else all of the sequence or window.
     out_twice: array of int64, shape (n,): 2 * matmul + attention * (twice the mean number of keys, rounded up).
-    Returns -1, or the first layer whose number passes 2**63 - 1; the first of all if the context is above 2**31. Reads each layer once.
+    Returns -1, or the first layer whose number passes 2**63 - 1; the first of all if context > 2**31. Reads each layer once.
     """
     most = 9223372036854775807
     if context > 1 << 31:  # its square passes 2**62
