@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import tempfile
+from dataclasses import replace
 from functools import cache
 from math import prod
 from pathlib import Path
@@ -69,8 +72,26 @@ def assert_agrees(model: ModelReport, truth: Truth) -> None:
     assert model.forward_operations.attention == pytest.approx(truth.attention, rel=0.01, abs=0.5)
 
 
+@cache
+def known(model_type: str) -> tuple[Truth, tempfile.TemporaryDirectory[str]]:
+    """A family by its class's defaults, made once a run."""
+    folder = tempfile.TemporaryDirectory(prefix="weightguard-oracle-")
+    return oracle.make(model_type, Path(folder.name) / model_type), folder
+
+
+def truth_of(model_type: str, folder: Path, **changes: Any) -> Truth:
+    """The truth of a family, its files in a folder that a test may change."""
+    if changes:
+        return oracle.make(model_type, folder, **changes)
+    truth, _ = known(model_type)
+    folder.mkdir(parents=True)
+    shutil.copy(truth.folder / "config.json", folder)
+    (folder / "model.safetensors").hardlink_to(truth.folder / "model.safetensors")
+    return replace(truth, folder=folder)
+
+
 def check(tmp_path: Path, model_type: str, **changes: Any) -> ModelReport:
-    truth = oracle.make(model_type, tmp_path / model_type, **changes)
+    truth = truth_of(model_type, tmp_path / model_type, **changes)
     model = scanned(truth.folder)
     assert_agrees(model, truth)
     return model
@@ -94,6 +115,41 @@ def test_another_configuration_counts_as_its_class_does(tmp_path: Path, variant:
     check(tmp_path, model_type, **changes)
 
 
+def assert_agrees_without(key: str, truth: Truth) -> None:
+    """Configs of the Hub are older than the library: a key that is not there means the class's default."""
+    config = json.loads((truth.folder / "config.json").read_text())
+    write_json(truth.folder / "config.json", {k: v for k, v in config.items() if k != key})
+    [model] = weightguard.scan(str(truth.folder)).models
+    assert_agrees(model, truth)
+
+
+@pytest.mark.parametrize("model_type", ["gemma2", "gpt_oss", pytest.param("gemma3_text", marks=full), "mistral"])
+def test_windows_are_known_without_layer_types(tmp_path: Path, model_type: str) -> None:
+    assert_agrees_without("layer_types", truth_of(model_type, tmp_path / model_type))
+
+
+@full
+def test_half_the_layers_are_windowed_without_layer_types(tmp_path: Path) -> None:
+    model_type, changes = VARIANTS["qwen2 half windowed"]
+    assert_agrees_without("layer_types", truth_of(model_type, tmp_path / model_type, **changes))
+
+
+@pytest.mark.parametrize(
+    "model_type", [f if f in SAMPLE else pytest.param(f, marks=full) for f in FAMILIES if f != "deepseek_v2"]
+)
+def test_ties_are_known_without_their_key(tmp_path: Path, model_type: str) -> None:
+    """With the head stored too where the class ties it, as some files have it."""
+    truth = truth_of(model_type, tmp_path / model_type)
+    tensors = header(truth.folder / "model.safetensors")
+    inputs = [
+        t for t in tensors if t[0].endswith(("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight"))
+    ]
+    if not any(t[0] in ("lm_head.weight", "embed_out.weight") for t in tensors):
+        (truth.folder / "model.safetensors").unlink()  # a link to what other tests read
+        write_sparse(truth.folder / "model.safetensors", [*tensors, ("lm_head.weight", *inputs[0][1:])])
+    assert_agrees_without("tie_word_embeddings", truth)
+
+
 def test_tied_heads_count_once_and_multiply_still(tmp_path: Path) -> None:
     """Llama tied and untied: the same operations, one embedding fewer."""
     small = {"num_hidden_layers": 2}
@@ -113,7 +169,7 @@ def test_a_mixture_has_the_active_parameters_of_its_paper(tmp_path: Path) -> Non
 
 
 def test_a_nested_config_is_that_of_its_language_model(tmp_path: Path) -> None:
-    truth = oracle.make("llama", tmp_path / "m", num_hidden_layers=2)
+    truth = truth_of("llama", tmp_path / "m", num_hidden_layers=2)
     config = json.loads((truth.folder / "config.json").read_text())
     write_json(
         truth.folder / "config.json", {"model_type": "llava", "text_config": config, "vision_config": {"hidden_size": 7}}
@@ -123,7 +179,7 @@ def test_a_nested_config_is_that_of_its_language_model(tmp_path: Path) -> None:
 
 def test_the_tensors_are_believed_before_the_config(tmp_path: Path) -> None:
     """A config of other widths or fewer experts gives no architecture that is smaller than the weights."""
-    truth = oracle.make("llama", tmp_path / "m", num_hidden_layers=4)
+    truth = truth_of("llama", tmp_path / "m", num_hidden_layers=4)
     config = json.loads((truth.folder / "config.json").read_text())
     for change in ({"hidden_size": 64}, {"num_hidden_layers": 1}, {"num_attention_heads": 1, "head_dim": 2}):
         write_json(truth.folder / "config.json", {**config, **change})
@@ -135,7 +191,7 @@ def test_the_tensors_are_believed_before_the_config(tmp_path: Path) -> None:
 
 
 def test_a_config_of_fewer_experts_than_stored_bounds_with_all_of_them(tmp_path: Path) -> None:
-    truth = oracle.make("mixtral", tmp_path / "m", num_hidden_layers=2)
+    truth = truth_of("mixtral", tmp_path / "m", num_hidden_layers=2)
     config = json.loads((truth.folder / "config.json").read_text())
     write_json(truth.folder / "config.json", {**config, "num_local_experts": 2, "num_experts_per_tok": 2})
     [model] = weightguard.scan(str(truth.folder)).models
@@ -146,7 +202,7 @@ def test_a_config_of_fewer_experts_than_stored_bounds_with_all_of_them(tmp_path:
 @pytest.mark.parametrize("model_type", ["llama", "gpt2", "mixtral"])
 def test_without_a_config_the_bound_is_no_lower(tmp_path: Path, model_type: str) -> None:
     """ "No architecture: bounded tensor by tensor, every parameter active"."""
-    truth = oracle.make(model_type, tmp_path / "m", **({"num_hidden_layers": 2} if model_type == "mixtral" else {}))
+    truth = truth_of(model_type, tmp_path / "m", **({"num_hidden_layers": 2} if model_type == "mixtral" else {}))
     known = scanned(truth.folder)
     (truth.folder / "config.json").unlink()
     [bare] = weightguard.scan(str(truth.folder)).models
@@ -156,8 +212,8 @@ def test_without_a_config_the_bound_is_no_lower(tmp_path: Path, model_type: str)
 
 
 def test_a_head_stored_beside_the_embedding_that_it_is_tied_to_counts_once(tmp_path: Path) -> None:
-    truth = oracle.make("llama", tmp_path / "m", num_hidden_layers=2, tie_word_embeddings=True)
-    untied = oracle.make("llama", tmp_path / "u", num_hidden_layers=2)
+    truth = truth_of("llama", tmp_path / "m", num_hidden_layers=2, tie_word_embeddings=True)
+    untied = truth_of("llama", tmp_path / "u", num_hidden_layers=2)
     (untied.folder / "model.safetensors").replace(truth.folder / "model.safetensors")
     model = scanned(truth.folder)
     assert_agrees(model, truth)
@@ -167,7 +223,7 @@ def test_a_head_stored_beside_the_embedding_that_it_is_tied_to_counts_once(tmp_p
 
 def test_multi_token_prediction_counts_in_the_total_and_not_in_the_forward_pass(tmp_path: Path) -> None:
     """ "`total` includes stored multi-token-prediction layers"."""
-    truth = oracle.make("deepseek_v3", tmp_path / "m", num_hidden_layers=4, first_k_dense_replace=1)
+    truth = truth_of("deepseek_v3", tmp_path / "m", num_hidden_layers=4, first_k_dense_replace=1)
     config = json.loads((truth.folder / "config.json").read_text())
     write_json(truth.folder / "config.json", {**config, "num_nextn_predict_layers": 1})
     tensors = header(truth.folder / "model.safetensors")

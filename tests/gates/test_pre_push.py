@@ -271,6 +271,21 @@ def test_what_the_remote_says_it_has_is_not_judged_again_when_pushed_by_address(
     assert passed, said
 
 
+def test_a_card_beside_a_model_that_the_remote_has_passes_and_a_config_beside_it_is_judged_with_it(pushing: Repository) -> None:
+    pushing.stage_pointer("m/model.safetensors", BIG)
+    pushing.commit()
+    assert push(pushing, "--no-verify", "origin", "main")[0]
+    pushing.stage("m/README.md", "a card\n")
+    pushing.commit()
+    passed, said = push(pushing)
+    assert passed, said
+    pushing.stage("m/config.json", "{}\n")
+    pushing.commit()
+    passed, said = push(pushing)
+    assert not passed
+    assert "405,853,388,800 parameters" in said
+
+
 def test_a_first_push_judges_everything_reachable(pushing: Repository, tmp_path: Path) -> None:
     pushing.stage_pointer("m/model.safetensors", BIG)
     pushing.commit()

@@ -133,7 +133,7 @@ def same(header: bytes) -> Any:
     return by_kernel
 
 
-@settings(deadline=None, max_examples=250)
+@settings(deadline=None, max_examples=150)
 @given(case=headers())
 def test_a_valid_header_is_read_as_it_was_written(case: tuple[bytes, naive.Header]) -> None:
     header, written = case
@@ -141,7 +141,7 @@ def test_a_valid_header_is_read_as_it_was_written(case: tuple[bytes, naive.Heade
     assert naive.read_header(header, NAMES) == written
 
 
-@settings(deadline=None, max_examples=600)
+@settings(deadline=None, max_examples=300)
 @given(header=mutated())
 @example(b"")
 @example(b"{")
@@ -238,7 +238,7 @@ def kernel_outputs(form: Any, header: bytes, capacity: int, rooms: int) -> tuple
     return (count, *(a.tolist() for a in cut))
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=200)
 @given(
     header=st.one_of(mutated(), headers().map(lambda case: case[0])),
     capacity=st.sampled_from([0, 1, 2, 200]),

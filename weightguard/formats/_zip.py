@@ -52,8 +52,10 @@ _AROUND = 224  # bytes read around a local header: the descriptor before it, its
 _BEGIN = [("signature", "V4"), ("needed", "<u2"), ("flags", "<u2"), ("method", "<u2"), ("time", "<u2"), ("date", "<u2")]
 _SUMS = [("crc", "<u4"), ("stored", "<u4"), ("size", "<u4"), ("name", "<u2")]
 _ENTRY = np.dtype(
-    [_BEGIN[0], ("made_by", "<u2"), *_BEGIN[1:], *_SUMS, ("extra", "<u2"), ("comment", "<u2"), ("disk", "<u2")]
-    + [("attributes", "V6"), ("header", "<u4")]
+    [
+        *(_BEGIN[0], ("made_by", "<u2"), *_BEGIN[1:], *_SUMS),
+        *(("extra", "<u2"), ("comment", "<u2"), ("disk", "<u2"), ("attributes", "V6"), ("header", "<u4")),
+    ]
 )
 _LOCAL_HEAD = np.dtype(_BEGIN + _SUMS)  # a local header, but for the length of its extra field
 _DESCRIPTOR_ROW = np.dtype([("signature", "<u4"), ("crc", "<u4"), ("stored", "<u4"), ("size", "<u4")])  # 4.3.9
@@ -326,13 +328,20 @@ class Archive:
         """Explains an extra field other than torch's padding; False if it holds the sizes, which are then kept."""
         same = True
         for kind, field in _fields(extra):
-            if kind == _ZIP64_EXTRA and len(field) >= 16:  # 4.5.3: both sizes, in a local header
-                _, _, _, _, _, _, _, stored, size, _, _ = _LOCAL.unpack_from(data, at)
-                size = int.from_bytes(field[:8], "little") if size == _FULL32 else size
-                stored = int.from_bytes(field[8:16], "little") if stored == _FULL32 else stored
-                self._local_sizes[m.header] = stored, size
-                self.unexplained += len(field) - 16
-                same = False
+            if kind == _ZIP64_EXTRA:  # both sizes (4.5.3); torch adds the offset of the header, or writes that alone
+                values = [int.from_bytes(field[i : i + 8], "little") for i in range(0, len(field) - 7, 8)]
+                if len(values) > 1:
+                    size, stored = values[:2]
+                    left_out = 0 if m.flags & _DESCRIPTOR else None  # with a descriptor either may be left at zero
+                    if size not in (left_out, m.size) or stored not in (left_out, m.stored):
+                        raise Unreadable("inconsistent", f"zip: the local header of {m.name[:80]!r} has other sizes")
+                    _, _, _, _, _, _, _, local_stored, local_size, _, _ = _LOCAL.unpack_from(data, at)
+                    self._local_sizes[m.header] = (
+                        stored if local_stored == _FULL32 else local_stored,
+                        size if local_size == _FULL32 else local_size,
+                    )
+                    values, same = values[2:], False
+                self.unexplained += len(field) % 8 + 8 * sum(v != m.header for v in values)
             else:
                 self._explain(kind, field)
         return same

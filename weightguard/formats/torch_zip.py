@@ -119,11 +119,9 @@ def _records(archive: Archive) -> tuple[str, dict[str, Member]]:
     if not slash:
         raise Unreadable("malformed", "torch: the first record isn't in a folder")
     prefix = f"{root}/"
-    cut = len(prefix)
-    low = prefix.lower()
-    records = {name[cut:]: m for name, m in archive.names.items() if name.startswith(low) and m.name.startswith(prefix)}
-    if len(records) < len(archive.names):  # what lies in another folder is no record
-        records |= {f"/{m.name}": m for m in archive.members if not m.name.startswith(prefix)}
+    records = {}
+    for name, m in archive.names.items():  # a member of another folder keeps its path: no record has that name
+        records[name[len(prefix) :] if m.name.startswith(prefix) else f"/{name}"] = m
     return root, records
 
 

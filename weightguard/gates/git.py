@@ -161,11 +161,18 @@ class Objects:
         self._asked: IO[bytes] = process.stdin
         self._answer: IO[bytes] = process.stdout
 
-    def save(self, oid: str, path: str) -> bool:
-        """Writes an object's bytes to a new file; False if the repository doesn't have it."""
+    def fetch(self, oid: str, path: str, in_memory: int) -> bytes | bool | None:
+        """An object's bytes, if they are at most `in_memory`; else True once they are in a new file at `path`.
+
+        None if the repository doesn't have it.
+        """
         size = self._size(oid)
         if size is None:
-            return False
+            return None
+        if size <= in_memory:
+            content = self._exactly(size)
+            self._exactly(1)
+            return content
         with open(path, "wb") as file:
             while size > 0:
                 part = self._exactly(min(size, _CHUNK))

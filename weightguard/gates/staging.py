@@ -1,8 +1,8 @@
 """Files that a commit or push adds, laid out in a folder with what belongs to them, so that a scan can judge them whole.
 
 A `State` is one folder at one moment: the entries that are new, and the others it held then. The same path may stand in many
-states, with other bytes in each; all are laid out, each under the label of its state. Every file is a hard link where the file
-system has them, so that nothing large is written twice.
+states, with other bytes in each; all are laid out, each under the label of its state. What holds no weights, by the same test as
+in a scan, needs no place. Every file is a hard link where the file system has them, so that nothing large is written twice.
 """
 
 from __future__ import annotations
@@ -13,15 +13,24 @@ import shutil
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 
-from weightguard.errors import ConfigurationError
+from weightguard.errors import ConfigurationError, Unreadable
+from weightguard.formats import identify
 from weightguard.gates.git import Objects, Repository, lfs_oid
+from weightguard.limits import LIMITS
 from weightguard.models import CONFIG, DECLARATION, INDEX_SUFFIX, companions, index_files, is_sidecar
 from weightguard.report import ModelReport, Report
+from weightguard.stores import ByteSource
+from weightguard.stores.local import LocalFile
 from weightguard.values import Unread
 
-_HEAD = 4096  # bytes that tell text from anything else, and more than any Git LFS pointer
-# What a changed optimizer file, config or index may belong to, beside the files that an index or a numbering names.
-_WEIGHT_NAMES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".pkl", ".gguf", ".onnx", ".h5")
+_HEAD = 4096  # more than any Git LFS pointer
+_IN_MEMORY = 1 << 20  # a blob up to this size is looked at before it is written anywhere
+# What a changed optimizer file, config or index may belong to, beside the files that an index or a numbering names; and what is
+# unread if it holds no weights.
+_WEIGHT_NAMES = (
+    *(".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".gguf", ".onnx", ".h5", ".npz", ".npy"),
+    *(".mar", ".keras", ".tflite", ".msgpack", ".joblib"),
+)
 
 
 @dataclass(frozen=True)
@@ -51,12 +60,30 @@ class State:
 
 @dataclass(frozen=True)
 class _Content:
-    """`real`: the file that holds the bytes, or None where they are not to be had. `identity` is equal for equal sources."""
+    """What a source holds. `identity` is equal for equal sources; `real`: the file of its bytes, None where nobody has them.
+
+    unwritten: the blob that `real` is to be written from when it is needed. plain: known to hold no weights.
+    """
 
     identity: str
     real: str | None
-    is_text: bool
+    plain: bool = False
     pointer: bool = False
+    unwritten: str | None = None
+
+
+class _InMemory:
+    """A `ByteSource` over bytes."""
+
+    def __init__(self, name: str, content: bytes) -> None:
+        self.name = name
+        self.size = len(content)
+        self._content = content
+
+    def read(self, offset: int, length: int) -> bytes:
+        if offset < 0 or length < 0 or offset + length > self.size:
+            raise Unreadable("truncated", f"needs bytes {offset} to {offset + length} of {self.size}")
+        return self._content[offset : offset + length]
 
 
 class Staging:
@@ -70,7 +97,6 @@ class Staging:
         self._repository = repository
         self._objects = objects
         self._contents: dict[Blob | OnDisk, _Content] = {}
-        self._laid: set[tuple[str, str]] = set()  # (path, identity) of plain files, which need nothing beside them
         self._groups: set[tuple[str, frozenset[tuple[str, str]]]] = set()
         self._conflicts = 0
         self.identities: dict[str, tuple[str, str]] = {}  # path laid out -> (path in the repository, identity)
@@ -79,19 +105,14 @@ class Staging:
 
     def add(self, state: State) -> None:
         """Lays out what is new in a state, unless it stands there already in the same company."""
-        contents = {name: self._content(state.entries[name]) for name in state.new}
-        whole = {name for name, c in contents.items() if not c.is_text or is_sidecar(name) or name.endswith(_WEIGHT_NAMES)}
-        beside = self._beside(state, whole) if whole else set()
-        company = {name: self._content(state.entries[name]) for name in beside} | {n: contents[n] for n in whole}
+        new = {name for name in state.new if not self._content(state.entries[name]).plain or _has_part(name)}
+        if not new:
+            return
+        company = {name: self._content(state.entries[name]) for name in new | self._beside(state, new)}
         group = (state.folder, frozenset((name, c.identity) for name, c in company.items()))
-        if group in self._groups:
-            company = {}
+        if group in self._groups or all(c.plain and is_sidecar(name) for name, c in company.items()):
+            return
         self._groups.add(group)
-        for name in sorted(state.new - whole):
-            path = _join(state.folder, name)
-            if (path, contents[name].identity) not in self._laid:
-                self._laid.add((path, contents[name].identity))
-                company[name] = contents[name]
         label = state.label
         for name, content in sorted(company.items()):
             label = self._lay(label, state.folder, name, content, is_new=name in state.new)
@@ -104,11 +125,12 @@ class Staging:
         return wanted - targets
 
     def _bytes(self, source: Blob | OnDisk) -> bytes:
-        content = self._content(source)
-        if content.real is None:
+        real = self._file(self._content(source))
+        try:
+            with open(real, "rb") as file:
+                return file.read(LIMITS.sidecar_bytes)
+        except OSError:
             return b""
-        with open(content.real, "rb") as file:
-            return file.read()
 
     def _content(self, source: Blob | OnDisk) -> _Content:
         if source not in self._contents:
@@ -117,28 +139,48 @@ class Staging:
 
     def _fetch(self, source: Blob | OnDisk) -> _Content:
         if isinstance(source, OnDisk):
-            identity, real = source.path, source.path
-            if os.path.islink(real):  # what git takes of a link is its text
-                real = os.path.join(self._store, f"link-{len(self._contents)}")
-                with _writing(real), open(real, "wb") as file:
-                    file.write(os.fsencode(os.readlink(source.path)))
-        elif source.same is not None:
-            identity, real = source.oid, source.same
-        else:
-            identity, real = source.oid, os.path.join(self._store, source.oid)
-            with _writing(real):
-                if not self._objects.save(source.oid, real):
-                    return _Content(identity, None, is_text=False)
+            if not os.path.islink(source.path):
+                return self._looked_at(_Content(source.path, source.path))
+            real = os.path.join(self._store, f"link-{len(self._contents)}")
+            with _writing(real), open(real, "wb") as file:
+                file.write(os.fsencode(os.readlink(source.path)))  # what git takes of a link is its text
+            return self._looked_at(_Content(source.path, real))
+        if source.same is not None:
+            return self._looked_at(_Content(source.oid, source.same))
+        real = os.path.join(self._store, source.oid)
+        with _writing(real):
+            found = self._objects.fetch(source.oid, real, _IN_MEMORY)
+        if found is None:
+            return _Content(source.oid, None)
+        if isinstance(found, bytes):
+            return self._recognised(_Content(source.oid, real, unwritten=source.oid), _InMemory(source.oid, found))
+        return self._looked_at(_Content(source.oid, real))
+
+    def _looked_at(self, content: _Content) -> _Content:
         try:
-            with open(real, "rb") as file:
-                head = file.read(_HEAD)
-        except OSError:  # the scan says why, under its own name
-            return _Content(identity, real, is_text=False)
-        sha256 = lfs_oid(head)
-        if sha256 is None:
-            return _Content(identity, real, is_text=b"\0" not in head)
-        stored = self._repository.lfs_object(sha256)
-        return _Content(f"lfs {sha256}", stored if os.path.isfile(stored) else None, is_text=False, pointer=True)
+            with LocalFile(content.real or "", content.identity) as source:
+                return self._recognised(content, source)
+        except Unreadable:  # the scan says why, under its own name
+            return content
+
+    def _recognised(self, content: _Content, source: ByteSource) -> _Content:
+        sha256 = lfs_oid(source.read(0, source.size)) if source.size <= _HEAD else None
+        if sha256 is not None:
+            stored = self._repository.lfs_object(sha256)
+            return _Content(f"lfs {sha256}", stored if os.path.isfile(stored) else None, pointer=True)
+        try:
+            return replace(content, plain=identify(source, LIMITS) is None)
+        except Exception:  # whatever is wrong with it, the scan says it
+            return content
+
+    def _file(self, content: _Content) -> str:
+        """Where a content's bytes are, written now if they were not yet."""
+        if content.real is None:
+            return ""
+        if content.unwritten is not None and not os.path.exists(content.real):
+            with _writing(content.real):
+                self._objects.fetch(content.unwritten, content.real, -1)
+        return content.real
 
     def _lay(self, label: str, folder: str, name: str, content: _Content, *, is_new: bool) -> str:
         """Puts one file in place; returns the label under which there was room for it."""
@@ -150,13 +192,14 @@ class Staging:
                 self.unread.append(Unread(at, "missing", why))
                 self.new.add(at)
             return label
+        real = self._file(content)
         try:
-            self._link(content.real, os.path.join(self.root, at))
+            self._link(real, os.path.join(self.root, at))
         except (FileExistsError, NotADirectoryError):  # names that this file system holds for the same
             self._conflicts += 1
             label = f"{label or '.'}~{self._conflicts}"
             at = _join(label, _safe(name))
-            self._link(content.real, os.path.join(self.root, at))
+            self._link(real, os.path.join(self.root, at))
         self.identities[at] = (path, content.identity)
         if is_new:
             self.new.add(at)
@@ -217,6 +260,11 @@ def _folder(path: str) -> str:
 
 def _join(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder else name
+
+
+def _has_part(name: str) -> bool:
+    """Whether a file matters to a scan by its name alone."""
+    return is_sidecar(name) or name.endswith(_WEIGHT_NAMES)
 
 
 def _safe(part: str) -> str:

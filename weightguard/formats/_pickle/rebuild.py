@@ -7,6 +7,7 @@ Sources: PyTorch `torch/_utils.py`, `torch/_tensor.py` and `torch/serialization.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from weightguard.formats._pickle.machine import Dict, Global, Object, Persistent
 from weightguard.formats._pickle.storages import PAIRED, TORCH_DTYPES, Dtype, Slice, Storages
 from weightguard.formats.protocol import Scalar
 from weightguard.limits import Limits
-from weightguard.tensors import TensorTable
+from weightguard.tensors import EMPTY, TensorTable
 from weightguard.values import Finding
 
 _SCALARS = 10_000  # plain values kept
@@ -67,16 +68,19 @@ class Collector:
     def table(self) -> TensorTable:
         """The rows so far."""
         rows = self._rows
+        if not rows:
+            return EMPTY
+        names, dtypes, sizes, elements, storages, begins = zip(*rows, strict=True)
         starts = np.zeros(len(rows) + 1, np.int64)
-        np.cumsum([len(r[2]) for r in rows], out=starts[1:])
+        np.cumsum([len(size) for size in sizes], out=starts[1:])
         return TensorTable(
-            names=[r[0] for r in rows],
-            dtypes=np.array([r[1] for r in rows], np.uint8),
-            dims=np.array([n for r in rows for n in r[2]], np.int64),
+            names=names,
+            dtypes=np.array(dtypes, np.uint8),
+            dims=np.array(list(chain.from_iterable(sizes)), np.int64),
             starts=starts,
-            elements=np.array([r[3] for r in rows], np.int64),
-            storages=np.array([r[4] for r in rows], np.int64),
-            begins=np.array([r[5] for r in rows], np.int64),
+            elements=np.array(elements, np.int64),
+            storages=np.array(storages, np.int64),
+            begins=np.array(begins, np.int64),
             files=np.zeros(len(rows), np.int64),
         )
 
@@ -184,9 +188,12 @@ class Collector:
         """A row that has been checked; `offset` in bytes within the slice."""
         elements, span, repeated = reach
         code, width = dtype
-        storage = where.storage
-        begin = where.begin + offset
-        self.storages.cover(storage, begin, span * width, elements * width)
+        storage, _, begin, _ = where
+        begin += offset
+        if elements * width == self.storages.sizes[storage]:
+            self.storages.whole.add(storage)
+        else:
+            self.storages.cover(storage, begin, span * width, elements * width)
         if repeated:
             self.repeated = True
         if code == PAIRED:
@@ -471,12 +478,14 @@ def structure_findings(to: Collector, path: str) -> list[Finding]:
 
 def register(references: Iterable[Persistent], storages: Storages, scope: str = "") -> None:
     """Looks up what torch's persistent ids stand for; raises `Unreadable`."""
+    look_up = storages.look_up
     for reference in references:
         id = reference.id
         if type(id) is tuple and 5 <= len(id) <= 6 and id[0] == "storage" and type(id[1]) is Global:
-            if not id[1].module.startswith("torch"):
-                raise Unreadable("unsupported", f"a storage of type {id[1].path[:80]!r}")
-            reference.slice = storages.look_up(id, id[1].name, scope)
+            kind = id[1]
+            if kind.module != "torch" and not kind.module.startswith("torch."):
+                raise Unreadable("unsupported", f"a storage of type {kind.path[:80]!r}")
+            reference.slice = look_up(id, kind.name, scope)
         elif not (type(id) is tuple and len(id) > 1 and id[0] == "module"):
             raise Unreadable("unsupported", "a pickle with references that torch doesn't write")
 

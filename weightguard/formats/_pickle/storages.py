@@ -95,13 +95,16 @@ _new = tuple.__new__  # half the time of Slice(...), once a tensor
 
 
 class Storages:
-    """Numbered storages. keys: number by (scope and) key. sizes: bytes of each. dtypes: element type of each."""
+    """Numbered storages. keys: number by (scope and) key. sizes: bytes of each. dtypes: element type of each.
+
+    whole: those that one tensor accounts for entirely.
+    """
 
     def __init__(self) -> None:
         self.keys: dict[str, int] = {}
         self.sizes: list[int] = []
         self.dtypes: list[Dtype] = []
-        self._whole: set[int] = set()
+        self.whole: set[int] = set()
         self._parts: dict[int, dict[tuple[int, int, int], None]] = {}
 
     def add(self, dtype: Dtype, size: int) -> int:
@@ -123,15 +126,17 @@ class Storages:
             raise Unreadable("unsupported", f"a storage of type {storage_class[:80]!r}")
         if type(count) is not int or not 0 <= count <= _MOST:
             raise Unreadable("malformed", f"storage {key[:80]!r}: not a number of elements")
-        size = count * dtype.bytes
-        number = self.keys.get(scope + key)
-        if number is None:
-            number = self.keys[scope + key] = self.add(dtype, size)
-        elif self.sizes[number] != size or self.dtypes[number] != dtype:
+        size = count * dtype[1]
+        keys, sizes = self.keys, self.sizes
+        number = keys.setdefault(scope + key, len(sizes))
+        if number == len(sizes):
+            sizes.append(size)
+            self.dtypes.append(dtype)
+        elif sizes[number] != size or self.dtypes[number] != dtype:
             raise Unreadable("inconsistent", f"storage {key[:80]!r} is described in two ways")
-        view = id[5] if len(id) == 6 else None
-        if view is None:
+        if len(id) == 5 or id[5] is None:
             return _new(Slice, (number, dtype, 0, size))
+        view = id[5]
         if type(view) is not tuple or len(view) != 3:
             raise Unreadable("malformed", f"storage {key[:80]!r}: a bad view")
         first, length = view[1], view[2]
@@ -142,15 +147,15 @@ class Storages:
     def cover(self, storage: int, begin: int, length: int, distinct: int) -> None:
         """Records that a tensor accounts for `distinct` bytes among the `length` bytes from `begin`."""
         if distinct == self.sizes[storage]:
-            self._whole.add(storage)
+            self.whole.add(storage)
         elif distinct:
             self._parts.setdefault(storage, {})[begin, begin + length, distinct] = None
 
     def uncovered(self) -> int:
         """Bytes of storages that no tensor shows: what a slice saved with the whole of its storage leaves behind."""
-        if len(self._whole) == len(self.sizes):
+        if len(self.whole) == len(self.sizes):
             return 0
-        return sum(s - self._covered(i) for i, s in enumerate(self.sizes) if s and i not in self._whole)
+        return sum(s - self._covered(i) for i, s in enumerate(self.sizes) if s and i not in self.whole)
 
     def _covered(self, storage: int) -> int:
         total = reached = 0
@@ -170,7 +175,7 @@ class Storages:
                 if begin < reached:
                     return True
                 reached = end
-        return any(i in self._parts for i in self._whole)
+        return any(i in self._parts for i in self.whole)
 
 
 def _text_key(key: object) -> str:
