@@ -266,11 +266,17 @@ def test_a_megabyte_of_noise_beside_the_weights_is_not_allowed(tmp_path: Path, n
     assert scan_json("m", cwd=tmp_path)[0] == 3, "noise after a picture's end"
 
 
-def test_noise_in_many_small_files_is_not_allowed(tmp_path: Path) -> None:
+def test_small_files_of_no_known_kind_are_let_be_one_by_one_and_said(tmp_path: Path) -> None:
+    """`unexplained_bytes`: "bytes of a file that no rule explains, above which it blocks"."""
     folder = hub_folder(tmp_path / "m")
-    random = np.random.default_rng(2)
-    for i in range(20):
-        (folder / f"part{i:02}").write_bytes(b"\xff\xfe" + random.bytes(60_000))
+    noise = np.random.default_rng(2).bytes(65_536)
+    for i in range(3):
+        (folder / f"part{i:02}").write_bytes(b"\xff\xfe" + noise[2:])
+    status, report = scan_json("m", cwd=tmp_path)
+    assert status == 0
+    (said,) = [f for f in report["findings"] if f["id"] == "unexplained-files"]
+    assert said["path"] == "m/part00" and said["message"].startswith("3 files")
+    (folder / "part03").write_bytes(b"\xff\xfe" + noise)
     assert scan_json("m", cwd=tmp_path)[0] == 3
 
 

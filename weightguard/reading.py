@@ -18,7 +18,13 @@ from weightguard.values import Finding, Unread
 Progress = Callable[[int, int, str], None]
 """Called before each file with (files done, files in all, path)."""
 
-_WEIGHT_NAMES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".onnx", ".h5", ".pkl", ".pickle", ".npz", ".npy")
+WEIGHT_NAMES = tuple(
+    (
+        ".safetensors .bin .pt .pth .ckpt .pkl .pickle .joblib .gguf .ggml .onnx .h5 .hdf5 .keras .npz .npy .tflite .msgpack "
+        ".mar .nemo .distcp .pt2 .pte"
+    ).split()
+)
+"""Names that say weights: a file of such a name that is none is unread, however small."""
 _OTHER_NAMES = tuple(
     (
         ".png .jpg .jpeg .gif .webp .bmp .ico .svg .tif .tiff .pdf .txt .md .rst .csv .tsv .json .jsonl .yaml .yml .toml .xml "
@@ -37,6 +43,7 @@ class Reading:
 
     folders: tuple[Folder, ...]
     unread: tuple[Unread, ...]
+    findings: tuple[Finding, ...]
     real: Mapping[str, str]
     bytes: int
 
@@ -44,15 +51,16 @@ class Reading:
 def read_all(listing: Listing, unexplained_bytes: int, progress: Progress | None) -> Reading:
     """Every file of the listing, and those beside its file targets without which they can't be judged.
 
-    unexplained_bytes: of files that no rule explains, how many bytes of the whole scan are let be.
+    unexplained_bytes: how many bytes of a file that no rule explains are let be.
     """
     found, beside = _with_companions(listing)
     unread = [*listing.unread, *beside]
     weights: dict[str, list[WeightFile]] = defaultdict(list)
     texts: dict[str, dict[str, bytes]] = defaultdict(dict)
     failed: dict[str, set[str]] = defaultdict(set)
-    size = small = 0
+    size = 0
     seen: set[str] = set()
+    let_be: list[str] = []
     for done, file in enumerate(found):
         if progress is not None:
             progress(done, len(found), file.shown)
@@ -62,9 +70,8 @@ def read_all(listing: Listing, unexplained_bytes: int, progress: Progress | None
         try:
             read = _read_file(file)
         except Unreadable as error:
-            few = small + length <= unexplained_bytes and not file.name.endswith(_WEIGHT_NAMES)
-            if error.reason == "unrecognised" and few:
-                small += length
+            if error.reason == "unrecognised" and length <= unexplained_bytes and not file.name.endswith(WEIGHT_NAMES):
+                let_be.append(file.shown)
                 continue
             unread.append(Unread(file.shown, error.reason, error.detail))
             failed[file.folder].add(file.name)
@@ -79,7 +86,13 @@ def read_all(listing: Listing, unexplained_bytes: int, progress: Progress | None
             texts[file.folder][file.name] = read
     names = sorted({f.folder for f in found})
     folders = tuple(Folder(n, tuple(weights[n]), texts[n], frozenset(failed[n])) for n in names)
-    return Reading(folders, tuple(unread), {f.shown: f.real for f in found}, size)
+    findings: tuple[Finding, ...] = ()
+    if let_be:
+        text = (
+            f"{len(let_be)} files of no known kind, each of at most {unexplained_bytes} bytes, are let be; the first is named"
+        )
+        findings = (Finding("unexplained-files", "low", text, let_be[0]),)
+    return Reading(folders, tuple(unread), findings, {f.shown: f.real for f in found}, size)
 
 
 def _size(file: Found) -> int:
@@ -96,7 +109,7 @@ def _read_file(file: Found) -> WeightFile | bytes | None:
             container = identify(source, LIMITS)
             text = None
             if container is None:
-                if file.name.endswith(_WEIGHT_NAMES):
+                if file.name.endswith(WEIGHT_NAMES):
                     if source.size == 0:
                         raise Unreadable("truncated", "named like weights, but empty")
                     raise Unreadable("malformed", "named like weights, but text or another kind of file")

@@ -13,7 +13,9 @@ from weightguard.demo.write import write_model
 
 
 def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "weightguard", *arguments], cwd=cwd, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "weightguard", *arguments], cwd=cwd, capture_output=True, text=True, check=False
+    )
 
 
 @pytest.fixture

@@ -24,8 +24,9 @@ from tests.formats._torch_files import Bytes, criticals, failure, payloads, read
 from weightguard.errors import Unreadable
 from weightguard.formats import pickle_file
 from weightguard.formats._pickle import machine
+from weightguard.formats._pickle.abstract import Dict, Globals, Object, Set
 from weightguard.formats._pickle.allowed import is_allowed, judge
-from weightguard.formats._pickle.machine import Dict, Globals, Object, Set, run
+from weightguard.formats._pickle.machine import run
 from weightguard.formats._pickle.opcodes import CONSTANTS
 from weightguard.limits import LIMITS
 from weightguard.tensors import DTYPE_CODES
@@ -492,3 +493,14 @@ def test_a_source_is_read_once() -> None:
     source = Bytes(pickle.dumps({"a": 1}))
     pickle_file.read(source, LIMITS)
     assert source.reads == [(0, source.size)]
+
+
+def test_the_stack_is_bounded() -> None:
+    small = replace(LIMITS, pickle_memo=1000)
+    with pytest.raises(Unreadable, match="stack"):
+        run(b"\x80\x02" + b"]" * 200_000 + b".", 0, small, Globals())
+
+
+def test_arrays_in_a_long_list_are_still_found() -> None:
+    value = [0.5] * 100 + [np.zeros(3), {"w": np.zeros(4)}]
+    assert [r[0] for r in rows(read(pickle_file, pickle.dumps(value)))] == ["100", "101.w"]

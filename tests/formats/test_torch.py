@@ -40,8 +40,9 @@ from tests.formats._torch_files import (
 )
 from weightguard.errors import Unreadable
 from weightguard.formats import pickle_file, torch_legacy, torch_zip
-from weightguard.formats._pickle import machine
-from weightguard.formats._pickle.machine import Globals, run
+from weightguard.formats._pickle import abstract, machine, tensor_pattern
+from weightguard.formats._pickle.abstract import Globals
+from weightguard.formats._pickle.machine import run
 from weightguard.formats.protocol import Container, Format
 from weightguard.limits import LIMITS
 from weightguard.stores.local import LocalFile
@@ -649,7 +650,7 @@ def test_a_file_beyond_four_gigabytes_is_read_from_its_ends(tmp_path: Path) -> N
 # -- the shortcut of the machine
 
 
-class _NoShortcut(machine._Shortcut):
+class _NoShortcut(tensor_pattern.Shortcut):
     def take(self, *args: Any) -> None:
         return None
 
@@ -667,7 +668,7 @@ def both(data: bytes, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
 
     quick = outcome()
     with monkeypatch.context() as patch:
-        patch.setattr(machine, "_Shortcut", _NoShortcut)
+        patch.setattr(machine, "Shortcut", _NoShortcut)
         return quick, outcome()
 
 
@@ -679,12 +680,12 @@ def shown(root: Any) -> list[str]:
         value = pending.pop()
         if isinstance(value, (str, int, float, bytes, type(None))):
             lines.append(f"{type(value).__name__} {value!r}")
-        elif isinstance(value, machine.Global):
+        elif isinstance(value, abstract.Global):
             lines.append(value.path)
-        elif isinstance(value, machine.Object):
+        elif isinstance(value, abstract.Object):
             lines.append("Object")
             pending += [value.callee, value.args, value.state, value.items, value.elements]
-        elif isinstance(value, machine.Persistent):
+        elif isinstance(value, abstract.Persistent):
             lines.append("Persistent")
             pending.append(value.id)
         else:
@@ -704,13 +705,13 @@ MANY = pickle_of(saved({f"layer.{i}": torch.zeros(1 + i % 3, 2 + i % 5)[: 1 + i 
 def test_the_shortcut_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     taken = []
 
-    class Counting(machine._Shortcut):
+    class Counting(tensor_pattern.Shortcut):
         def take(self, *args: Any) -> Any:
             made = super().take(*args)
             taken.append(made is not None)
             return made
 
-    monkeypatch.setattr(machine, "_Shortcut", Counting)
+    monkeypatch.setattr(machine, "Shortcut", Counting)
     run(MANY, 0, LIMITS, Globals())
     assert sum(taken) > 80
 

@@ -31,6 +31,7 @@ operations = 1e24
 data_complete = true
 """
 LOOSE = 'schema = "weightguard/policy/1"\nundetermined = "allow"\n'
+HOSTILE = b"\x80\x02cposix\nsystem\nX\x04\0\0\0true\x85R."
 BIG = llama_405b().tensors
 
 
@@ -90,6 +91,16 @@ def test_a_commit_with_a_small_model_passes(repository: Repository) -> None:
     assert "allowed 1 of 1 models" in done.stdout + done.stderr
 
 
+def test_what_head_holds_already_is_not_judged_again(repository: Repository) -> None:
+    repository.stage_pointer("m/model.safetensors", BIG)
+    repository.stage("noise.dat", bytes(range(256)) * 1000)
+    repository.commit()
+    repository.stage("notes.txt", "text\n")
+    repository.stage("m/README.md", "a card\n")
+    done = repository.hook("pre-commit")
+    assert done.returncode == 0, done.stdout
+
+
 def test_a_commit_without_weights_passes(repository: Repository) -> None:
     repository.install("pre-commit")
     repository.write("a.py", "print(1)\n")
@@ -114,6 +125,16 @@ def test_a_hostile_pickle_is_stopped_by_name(repository: Repository) -> None:
     done = repository.hook("pre-commit")
     assert done.returncode == 1
     assert "posix.system" in done.stdout
+
+
+def test_a_hostile_pickle_without_tensors_is_stopped_by_name(repository: Repository) -> None:
+    repository.stage("a.pkl", HOSTILE)
+    done = repository.hook("pre-commit")
+    assert done.returncode == 1
+    assert "posix.system" in done.stdout
+    repository.commit()
+    repository.stage("config.json", "{}\n")  # brings the pickle along; it was there before
+    assert repository.hook("pre-commit").returncode == 0
 
 
 def test_what_is_staged_is_judged_and_not_the_working_tree(repository: Repository) -> None:

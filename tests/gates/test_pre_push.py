@@ -90,6 +90,14 @@ def test_real_bytes_committed_and_deleted_again_are_stopped_as_unread(pushing: R
     assert "truncated" in said
 
 
+def test_a_hostile_pickle_without_tensors_is_stopped_by_name(pushing: Repository) -> None:
+    pushing.stage("a.pkl", b"\x80\x02cposix\nsystem\nX\x04\0\0\0true\x85R.")
+    pushing.commit()
+    passed, said = push(pushing)
+    assert not passed
+    assert "posix.system" in said
+
+
 def test_every_version_of_a_path_is_judged(pushing: Repository) -> None:
     first = pushing.commit()
     pushing.stage("model.safetensors", small())

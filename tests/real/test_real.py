@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -196,6 +196,9 @@ NOT_READ = (
 )
 
 
+_NO_NETWORK: set[str] = set()  # asked for once, not once a test
+
+
 def wheel(package: str) -> Path:
     """The pinned wheel of a package, downloaded once; the test is skipped where there is no network."""
     stem = package.replace("-", "_")
@@ -203,22 +206,22 @@ def wheel(package: str) -> Path:
     found = sorted(FOLDER.glob(f"{stem}-*.whl"))
     if found:
         return found[0]
+    if package in _NO_NETWORK:
+        pytest.skip(f"{package} can't be downloaded here")
     [pin] = [line for line in PINS.read_text(encoding="utf-8").splitlines() if line.startswith(f"{package}==")]
-    one = FOLDER / f"{stem}.txt"
-    one.write_text(pin + "\n", encoding="utf-8")
-    into = FOLDER / f"{stem}.part"
     # chgnet's pin is one wheel of many: it is asked for by its tags, whatever Python runs the tests
     tags = ["--only-binary=:all:", "--python-version=3.11", "--platform=manylinux2014_x86_64", "--platform=any"]
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes", *tags]
-    done = subprocess.run([*command, "--dest", into, "-r", one], capture_output=True, text=True, timeout=300, check=False)
-    if done.returncode:
-        assert "DO NOT MATCH THE HASHES" not in done.stderr, done.stderr
-        shutil.rmtree(into, ignore_errors=True)
-        pytest.skip(f"{package} can't be downloaded here: {done.stderr.strip().splitlines()[-1:]}")
-    [fresh] = into.glob("*.whl")
-    fresh.replace(FOLDER / fresh.name)
-    shutil.rmtree(into, ignore_errors=True)
-    return FOLDER / fresh.name
+    with tempfile.TemporaryDirectory(dir=FOLDER) as into:  # its own, for another process may fetch the same
+        one = Path(into) / "pin.txt"
+        one.write_text(pin + "\n", encoding="utf-8")
+        done = subprocess.run([*command, "--dest", into, "-r", one], capture_output=True, text=True, timeout=300, check=False)
+        if done.returncode:
+            assert "DO NOT MATCH THE HASHES" not in done.stderr, done.stderr
+            _NO_NETWORK.add(package)
+            pytest.skip(f"{package} can't be downloaded here: {' '.join(done.stderr.split())[-200:]}")
+        [fresh] = Path(into).glob("*.whl")
+        return fresh.replace(FOLDER / fresh.name)
 
 
 def unpacked(package: str, member: str, sha256: str, into: Path) -> Path:

@@ -62,8 +62,7 @@ def run(args: argparse.Namespace) -> int:
         with contextlib.chdir(staging.root):
             report = scan(wanted)
         # How the names of a commit are split over calls must not matter, so no sum over files decides there.
-        each = wanted.policy.unexplained_bytes if before_commit else None
-        report = judged(report, staging, each_unexplained=each)
+        report = judged(report, staging, wanted.policy, file_by_file=before_commit)
     _show(report)
     return exits.status(report, strict=False)
 
@@ -103,8 +102,8 @@ def _staged(repository: Repository, objects: Objects) -> Iterator[State]:
     from weightguard.gates.commits import states
 
     tree = repository.index_tree()
-    head = repository.resolve("HEAD")
-    added = repository.added([tree], [head] if head else [])
+    before = repository.resolve("HEAD^{tree}")  # a tree, because git enters no commit's tree to leave out what another holds
+    added = repository.added([tree], [before] if before else [])
     top, changed = repository.top(), repository.changed_in_working_tree()
 
     def same(path: str, oid: str) -> str | None:
@@ -184,6 +183,7 @@ def _show(report: Report) -> None:
         if len(lines) > _MOST_LINES:
             more = len(lines) - _MOST_LINES + 1
             lines[_MOST_LINES - 1 :] = [f"({more} lines more: weightguard scan FOLDER shows the whole report)"]
-        lines.append("In a hook a declaration clears only as --declaration FILE of the hook's own command.")
+        if report.blocked:
+            lines.append("In a hook a declaration clears only as --declaration FILE of the hook's own command.")
         print("\n".join(lines), flush=True)
-    print(last_line(report.blocked, len(report.models), len(report.unread)), file=sys.stderr)
+    print(last_line(report), file=sys.stderr)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from weightguard.cli import exits
 from weightguard.cli.options import add_scan_options, request
 from weightguard.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from weightguard.report import Report
 
 FORMATS = ("text", "json")
 
@@ -45,11 +49,16 @@ def run(args: argparse.Namespace) -> int:
         sys.stdout.flush()
     if not report.models:
         print("weightguard: no model found", file=sys.stderr)
-    print(last_line(report.blocked, len(report.models), len(report.unread)), file=sys.stderr)
+    print(last_line(report), file=sys.stderr)
     return exits.status(report, strict=args.strict)
 
 
-def last_line(blocked: int, models: int, unread: int) -> str:
+def last_line(report: Report) -> str:
     """The stable last line on standard error."""
-    what = f"blocked {blocked} of {models} models" if blocked else f"allowed {models} of {models} models"
+    models, unread = len(report.models), len(report.unread)
+    what = f"allowed {models} of {models} models"
+    if report.blocked:
+        what = f"blocked {report.blocked} of {models} models"
+    elif report.dangerous:
+        what = "blocked by a file that is dangerous to load"
     return f"weightguard: {what}" + (f"; {unread} unread" if unread else "")

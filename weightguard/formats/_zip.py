@@ -272,6 +272,7 @@ class Archive:
         order = sorted(range(len(members)), key=[m.header for m in members].__getitem__)
         last: Member | None = None
         data_end = 0
+        padding: dict[int, bytes] = {}
         descriptor = b""  # what should lie between a member's end and the next header
         for data, base, group in self._windows(order, directory):
             for i in group:
@@ -292,11 +293,9 @@ class Archive:
                     self._compare(m, data, at)
                 length = data[at + 28] | data[at + 29] << 8
                 start = extra_at + length
-                if length:
+                if length and data[extra_at:start] != (padding.get(length) or padding.setdefault(length, _padding(length))):
                     extra = data[extra_at:start] if start <= len(data) else self._bytes(base + extra_at, length)
-                    padding = extra[2] | extra[3] << 8 if extra.startswith(b"FB") and length >= 4 else -4
-                    if padding + 4 != length or extra.count(b"Z") < padding:
-                        same = self._local_extra(m, data, at, extra) and same
+                    same = self._local_extra(m, data, at, extra) and same
                 if not same:
                     self._compare_sums(m, data, at)
                 places[m.name] = base + start
@@ -437,6 +436,11 @@ def _partly(data: bytes) -> bytes:
         return zlib.decompressobj(-15).decompress(data, _LOOSE)
     except zlib.error:
         return b""
+
+
+def _padding(length: int) -> bytes:
+    """An extra field of torch's padding alone, of `length` bytes in all."""
+    return b"FB" + (length - 4).to_bytes(2, "little") + b"Z" * (length - 4) if length >= 4 else b"?"
 
 
 def _fields(extra: bytes) -> Iterator[tuple[int, bytes]]:

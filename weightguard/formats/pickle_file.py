@@ -9,12 +9,13 @@ import re
 from dataclasses import replace
 
 from weightguard.errors import Unreadable
-from weightguard.formats._pickle.findings import constant_findings, dangerous, name_findings
+from weightguard.formats._pickle.abstract import Globals
+from weightguard.formats._pickle.findings import constant_findings, dangerous, name_findings, structure_findings
 from weightguard.formats._pickle.legacy import load_nested, starts_legacy
-from weightguard.formats._pickle.machine import Globals, run
+from weightguard.formats._pickle.machine import run
 from weightguard.formats._pickle.opcodes import HIGHEST_PROTOCOL
-from weightguard.formats._pickle.rebuild import Collector, register, structure_findings
-from weightguard.formats._pickle.storages import Storages
+from weightguard.formats._pickle.rebuild import Collector
+from weightguard.formats._pickle.storages import Storages, register
 from weightguard.formats.protocol import Container
 from weightguard.limits import LIMITS, Limits
 from weightguard.stores import ByteSource

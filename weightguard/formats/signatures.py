@@ -31,12 +31,16 @@ NOT_READ_YET: tuple[tuple[bytes, str], ...] = (
     (b"Rar!\x1a\x07", "RAR archive"),
     (b"\x04\x22\x4d\x18", "LZ4 stream"),
 )
-LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\n"
+LFS_POINTERS = (
+    b"version https://git-lfs.github.com/spec/",
+    b"version https://hawser.github.com/spec/",
+    b"version http://git-media.io/v/",
+)
 
 
 def explain(source: ByteSource, head: bytes, limits: Limits) -> None:
     """Returns if the file is known not to be weights, every byte accounted for; else raises `Unreadable`."""
-    if head.startswith(LFS_POINTER):
+    if head.startswith(LFS_POINTERS):
         raise Unreadable("missing", "a Git LFS pointer: the weights are not here (git lfs pull)")
     for signature, name in NOT_READ_YET:
         if head.startswith(signature):

@@ -6,10 +6,10 @@ Source: PyTorch, `torch/serialization.py`, `_legacy_save` and `_legacy_load`. Th
 from __future__ import annotations
 
 from weightguard.errors import Unreadable
-from weightguard.formats._pickle.findings import constant_findings, dangerous, name_findings
+from weightguard.formats._pickle.abstract import Globals
+from weightguard.formats._pickle.findings import constant_findings, dangerous, name_findings, structure_findings
 from weightguard.formats._pickle.legacy import Head, check_storages, load_nested, read_head, starts_legacy
-from weightguard.formats._pickle.machine import Globals
-from weightguard.formats._pickle.rebuild import Collector, structure_findings
+from weightguard.formats._pickle.rebuild import Collector
 from weightguard.formats._pickle.storages import Storages
 from weightguard.formats.protocol import Container
 from weightguard.limits import Limits

@@ -13,11 +13,12 @@ from dataclasses import replace
 from itertools import islice
 
 from weightguard.errors import Unreadable
-from weightguard.formats._pickle.findings import constant_findings, dangerous, name_findings
+from weightguard.formats._pickle.abstract import Globals
+from weightguard.formats._pickle.findings import constant_findings, dangerous, name_findings, structure_findings
 from weightguard.formats._pickle.legacy import load_nested
-from weightguard.formats._pickle.machine import Globals, run
-from weightguard.formats._pickle.rebuild import Collector, register, structure_findings
-from weightguard.formats._pickle.storages import Storages
+from weightguard.formats._pickle.machine import run
+from weightguard.formats._pickle.rebuild import Collector
+from weightguard.formats._pickle.storages import Storages, register
 from weightguard.formats._zip import Archive, Member, loose_pickles
 from weightguard.formats.protocol import Container
 from weightguard.limits import Limits

@@ -18,6 +18,8 @@ from weightguard.formats import identify
 from weightguard.gates.git import Objects, Repository, lfs_oid
 from weightguard.limits import LIMITS
 from weightguard.models import CONFIG, DECLARATION, INDEX_SUFFIX, companions, index_files, is_sidecar
+from weightguard.policy import Policy, decide
+from weightguard.reading import WEIGHT_NAMES
 from weightguard.report import ModelReport, Report
 from weightguard.stores import ByteSource
 from weightguard.stores.local import LocalFile
@@ -25,12 +27,6 @@ from weightguard.values import Unread
 
 _HEAD = 4096  # more than any Git LFS pointer
 _IN_MEMORY = 1 << 20  # a blob up to this size is looked at before it is written anywhere
-# What a changed optimizer file, config or index may belong to, beside the files that an index or a numbering names; and what is
-# unread if it holds no weights.
-_WEIGHT_NAMES = (
-    *(".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".gguf", ".onnx", ".h5", ".npz", ".npy"),
-    *(".mar", ".keras", ".tflite", ".msgpack", ".joblib"),
-)
 
 
 @dataclass(frozen=True)
@@ -121,7 +117,7 @@ class Staging:
         """Names of the state without which the targets can't be judged as whole models."""
         indexes = {n: index_files(self._bytes(state.entries[n])) for n in state.entries if n.endswith(INDEX_SUFFIX)}
         wanted = companions(targets, sorted(state.entries), indexes)
-        wanted |= {name for name in state.entries if name.endswith(_WEIGHT_NAMES)}
+        wanted |= {name for name in state.entries if name.endswith(WEIGHT_NAMES)}
         return wanted - targets
 
     def _bytes(self, source: Blob | OnDisk) -> bytes:
@@ -216,10 +212,10 @@ class Staging:
                 shutil.copyfile(real, at)
 
 
-def judged(report: Report, staging: Staging, *, each_unexplained: int | None = None) -> Report:
+def judged(report: Report, staging: Staging, policy: Policy, *, file_by_file: bool) -> Report:
     """The part of a scan of a `Staging` that speaks of what is new.
 
-    each_unexplained: bytes of one file that no rule explains, up to which it is let be; None leaves that to the scan.
+    file_by_file: what no rule explains is let be up to `unexplained_bytes` a file, not for all files together.
 
     A model that lacks a part is left out where the same files stand whole at another moment of the same push.
     """
@@ -228,15 +224,17 @@ def judged(report: Report, staging: Staging, *, each_unexplained: int | None = N
     kept = tuple(m for m in models if m.complete or not {staging.identities[f.path] for f in m.files} <= whole)
     folders = {_folder(m.path) for m in kept}
     unread = [u for u in (*report.unread, *staging.unread) if u.path in staging.new or _folder(u.path) in folders]
-    if each_unexplained is not None:
-        unread = [u for u in unread if u.reason != "unrecognised" or _size(staging, u.path) > each_unexplained]
+    if file_by_file:
+        unread = [u for u in unread if u.reason != "unrecognised" or _size(staging, u.path) > policy.unexplained_bytes]
     findings = tuple(f for f in report.findings if f.path in staging.new)
-    blocked = any(m.decision == "block" for m in kept) or (bool(unread) and report.policy["unread"] == "block")
+    dangerous = decide((), findings, policy) == "block"
+    blocked = dangerous or any(m.decision == "block" for m in kept) or (bool(unread) and policy.unread == "block")
     return replace(
         report,
         models=kept,
         unread=tuple(sorted(unread, key=lambda u: u.path)),
         findings=findings,
+        dangerous=dangerous,
         decision="block" if blocked else "allow",
     )
 
@@ -264,7 +262,7 @@ def _join(folder: str, name: str) -> str:
 
 def _has_part(name: str) -> bool:
     """Whether a file matters to a scan by its name alone."""
-    return is_sidecar(name) or name.endswith(_WEIGHT_NAMES)
+    return is_sidecar(name) or name.endswith(WEIGHT_NAMES)
 
 
 def _safe(part: str) -> str:

@@ -41,7 +41,7 @@ builtins.Ellipsis builtins.NotImplemented
 collections.Counter collections.OrderedDict collections.defaultdict collections.deque
 copyreg._reconstructor copyreg.__newobj__ _codecs.encode re._compile
 argparse.Namespace types.SimpleNamespace
-datetime.date datetime.datetime datetime.time datetime.timedelta datetime.timezone
+random.Random datetime.date datetime.datetime datetime.time datetime.timedelta datetime.timezone
 decimal.Decimal fractions.Fraction uuid.UUID
 numpy.ndarray numpy.dtype numpy.random._pickle.__randomstate_ctor numpy.random._pickle.__generator_ctor
 numpy.random._pickle.__bit_generator_ctor numpy.random._mt19937.MT19937 numpy.random._pcg64.PCG64

@@ -12,8 +12,8 @@ from struct import Struct
 from typing import TYPE_CHECKING
 
 from weightguard.errors import Unreadable
+from weightguard.formats._pickle.abstract import Global, Object, Value
 from weightguard.formats._pickle.layout import MOST, Extent
-from weightguard.formats._pickle.machine import Global, Object, Value
 from weightguard.formats._pickle.storages import TORCH_DTYPES, Dtype, Slice
 from weightguard.tensors import DTYPE_CODES
 

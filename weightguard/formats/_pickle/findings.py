@@ -7,8 +7,10 @@ from contextlib import suppress
 from dataclasses import replace
 
 from weightguard.errors import Unreadable
+from weightguard.formats._pickle.abstract import EXTENSION, RESULT_CALLED, Globals
 from weightguard.formats._pickle.allowed import judge
-from weightguard.formats._pickle.machine import EXTENSION, RESULT_CALLED, Globals, run
+from weightguard.formats._pickle.machine import run
+from weightguard.formats._pickle.rebuild import Collector
 from weightguard.limits import Limits
 from weightguard.values import SEVERITIES, Finding, Severity
 
@@ -69,3 +71,17 @@ def constant_findings(constants: Iterable[bytes | str], path: str, limits: Limit
             run(data, 0, small, seen)
     found = name_findings(seen, path, " from a pickle inside of it")
     return [f for f in found if f.severity == "critical"]
+
+
+def structure_findings(to: Collector, path: str) -> list[Finding]:
+    """What is unusual about the tensors that `to` collected."""
+    found = []
+    if to.repeated:
+        text = "a tensor shows stored elements more than once (an expanded view): stored elements are counted"
+        found.append(Finding("expanded-view", "low", text, path))
+    if to.meta:
+        found.append(Finding("meta-tensor", "low", "a tensor without data (device meta): its shape is no parameter", path))
+    if to.storages.overlapping():
+        text = "tensors share parts of a storage: their elements add up to more than is stored"
+        found.append(Finding("overlapping-views", "low", text, path))
+    return found

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from weightguard.errors import Unreadable
-from weightguard.formats._pickle.machine import Dict, Globals, Object, Value, run
-from weightguard.formats._pickle.rebuild import Collector, register
-from weightguard.formats._pickle.storages import Storages
+from weightguard.formats._pickle.abstract import Dict, Globals, Object, Value
+from weightguard.formats._pickle.machine import run
+from weightguard.formats._pickle.rebuild import Collector
+from weightguard.formats._pickle.storages import Storages, register
 from weightguard.limits import Limits
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C

@@ -14,17 +14,27 @@ from __future__ import annotations
 import struct
 from itertools import repeat
 from struct import Struct
-from typing import NamedTuple
 
 from weightguard.errors import Unreadable
-from weightguard.formats._pickle.allowed import CALLS_ARGUMENTS
+from weightguard.formats._pickle.abstract import (
+    BUILT,
+    CALLED,
+    EXTENSION,
+    MUTATED,
+    RESULT_CALLED,
+    Dict,
+    Global,
+    Globals,
+    Object,
+    Persistent,
+    Pickle,
+    Set,
+    Value,
+)
 from weightguard.formats._pickle.opcodes import CONSTANTS, HIGHEST_PROTOCOL, counted, decimal, text_line
-from weightguard.formats._pickle.storages import Slice
-from weightguard.formats._pickle.tensor_pattern import SKIPPED, in_order, integers, lengths
+from weightguard.formats._pickle.tensor_pattern import SKIPPED, Shortcut
 from weightguard.formats._pickle.tensor_pattern import match as tensor_match
 from weightguard.limits import Limits
-
-REFERENCED, CALLED, BUILT, MUTATED, EXTENSION, RESULT_CALLED = 0, 1, 2, 4, 8, 16
 
 _U16 = Struct("<H").unpack_from
 _U32 = Struct("<I").unpack_from
@@ -35,97 +45,13 @@ _CHUNK = 1 << 16  # opcodes between two looks at the limits
 _MARKS = 100_000  # marks open at once
 _MEMO_INDEX = 1 << 32  # a larger index than LONG_BINPUT can write would only serve to make hashes collide
 
-Value = object  # int, float, str, bytes, bool, None, tuple, list, Dict, Set, Global, Persistent or Object
-
-
-class Dict(list[Value]):
-    """A dictionary as the flat list key, value, key, value ...: nothing is hashed, so no key can be made to collide."""
-
-
-class Set(list[Value]):
-    """A set or frozenset, as the list of its members in the order written."""
-
-
-class Global:
-    """Something the pickle names: `module`, `name`, and `uses`, a sum of CALLED, BUILT, MUTATED, EXTENSION, RESULT_CALLED."""
-
-    __slots__ = ("module", "name", "path", "through", "uses")
-
-    def __init__(self, module: str, name: str) -> None:
-        self.module = module
-        self.name = name
-        self.path = f"{module}.{name}"
-        self.through = CALLS_ARGUMENTS.get(self.path)  # arguments that this callable calls in its turn
-        self.uses = REFERENCED
-
-
-class Persistent:
-    """A persistent id: a reference to something outside of the pickle. `slice` is set once that has been looked up."""
-
-    __slots__ = ("id", "slice")
-
-    def __init__(self, id: Value) -> None:
-        self.id = id
-        self.slice: Slice | None = None
-
-
-class Object:
-    """The result of a call or instantiation that was not made.
-
-    callee: the `Global` that would be called, or whose result would be. args: what with. state: the argument of BUILD,
-    if any (a list of them if several). items: keys and values set on it, elements: values appended to it, both None
-    until used.
-    """
-
-    __slots__ = ("args", "callee", "elements", "items", "state")
-
-    def __init__(self, callee: Global, args: tuple[Value, ...]) -> None:
-        self.callee = callee
-        self.args = args
-        self.state: Value = None
-        self.items: Dict | None = None
-        self.elements: list[Value] | None = None
-
-
-class Globals(dict[tuple[str, str], Global]):
-    """What one file's pickles name, by (module, name). It outlives a pickle that turns out malformed.
-
-    deferred: calls whose arguments hold a file of their own. persistent: the persistent ids met.
-    blobs: bytes in bytes constants, whether or not the pickle keeps them.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.deferred: list[Object] = []
-        self.persistent: list[Persistent] = []
-        self.blobs = 0
-
-    def start_over(self) -> None:
-        """Forgets all but the names, for a pickle that is run again with more of its bytes."""
-        self.deferred.clear()
-        self.persistent.clear()
-        self.blobs = 0
-
-    def named(self, module: str, name: str) -> Global:
-        found = self.get((module, name))
-        if found is None:
-            found = self[module, name] = Global(module, name)
-        return found
-
-
-class Pickle(NamedTuple):
-    """The abstract value at STOP and the offset after it."""
-
-    value: Value
-    end: int
-
 
 def run(data: bytes, start: int, limits: Limits, seen: Globals) -> Pickle:
     """Runs the pickle at `start`, recording in `seen` what it names.
 
     Raises `Unreadable` ("truncated", "malformed", "unsupported", "limit").
     """
-    shortcut = _Shortcut()
+    shortcut = Shortcut()
     before = len(seen.persistent), len(seen.deferred), seen.blobs
     try:
         try:
@@ -146,53 +72,7 @@ def run(data: bytes, start: int, limits: Limits, seen: Globals) -> Pickle:
         raise Unreadable("limit", "pickle: needs more memory than there is") from error
 
 
-class _Shortcut:
-    """Takes one tensor at a time, by `tensor_pattern`, and remembers what the last ones had in common."""
-
-    __slots__ = ("_counts", "_hooks", "_lengths", "taken")
-
-    def __init__(self) -> None:
-        self.taken = 0
-        self._lengths: dict[bytes, tuple[int, ...] | None] = {}
-        self._counts: dict[bytes, int] = {}
-        self._hooks = Object(Global("", ""), ())
-
-    def take(
-        self, parts: tuple[bytes, ...], rebuild: Value, memo: dict[int, Value], top: int, persistent: list[Persistent]
-    ) -> Object | None:
-        """The call rebuild(...) that the opcodes of a match make, or None if they need the loop. KeyError as in the loop."""
-        a, b, length, key, put1, c, count, put2, offset, sizes, put3, strides, put4, grad, d, put5, put6 = parts
-        known = self._lengths
-        size = known[sizes] if sizes in known else known.setdefault(sizes, lengths(sizes))
-        stride = known[strides] if strides in known else known.setdefault(strides, lengths(strides))
-        dictionary = memo[d[0]]
-        if (
-            size is None
-            or stride is None
-            or len(key) != length[0]
-            or not in_order(b"".join((put1, put2, put3, put4, put5, put6)), top)
-            or type(rebuild) is not Global
-            or rebuild.through is not None
-            or type(dictionary) is not Global
-            or dictionary.through is not None
-        ):
-            return None
-        word, storage = memo[a[0]], memo[b[0]]  # before the key is put, as the opcodes stand
-        name = memo[top] = key.decode()
-        counts = self._counts
-        elements = counts[count] if count in counts else counts.setdefault(count, integers(count)[0])
-        first = counts[offset] if offset in counts else counts.setdefault(offset, integers(offset)[0])
-        reference = Persistent((word, storage, name, memo[c[0]], elements))
-        persistent.append(reference)
-        if self._hooks.callee is not dictionary:  # one does for all: nothing can fetch it to change it
-            self._hooks = Object(dictionary, ())
-        dictionary.uses |= CALLED
-        rebuild.uses |= CALLED
-        self.taken += 1
-        return Object(rebuild, (reference, first, size, stride, grad == b"\x88", self._hooks))
-
-
-def _run(data: bytes, at: int, limits: Limits, seen: Globals, shortcut: _Shortcut | None) -> Pickle:
+def _run(data: bytes, at: int, limits: Limits, seen: Globals, shortcut: Shortcut | None) -> Pickle:
     size = len(data)
     memo: dict[int, Value] = {}
     marks: list[list[Value]] = []
@@ -462,8 +342,8 @@ def _run(data: bytes, at: int, limits: Limits, seen: Globals, shortcut: _Shortcu
                 else:
                     raise Unreadable("malformed", f"pickle: byte {op:#04x} at {at - 1} is no opcode")
             left -= _CHUNK
-            if len(memo) > limits.pickle_memo or len(marks) > _MARKS:
-                raise Unreadable("limit", "pickle: a memo or a nesting larger than weightguard reads")
+            if len(memo) > limits.pickle_memo or len(stack) > limits.pickle_memo or len(marks) > _MARKS:
+                raise Unreadable("limit", "pickle: a memo, stack or nesting larger than weightguard reads")
     except IndexError as error:  # past the end of the bytes, or below the bottom of the stack or the marks
         if at >= size - 1:
             raise Unreadable("truncated", "pickle: ends before its STOP") from error

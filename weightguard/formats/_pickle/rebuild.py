@@ -13,13 +13,12 @@ import numpy as np
 
 from weightguard.errors import Unreadable
 from weightguard.formats._pickle import arrays
+from weightguard.formats._pickle.abstract import Dict, Global, Object, Persistent, Value
 from weightguard.formats._pickle.layout import MOST, Extent, extent
-from weightguard.formats._pickle.machine import Dict, Global, Object, Persistent, Value
 from weightguard.formats._pickle.storages import PAIRED, TORCH_DTYPES, Dtype, Slice, Storages
 from weightguard.formats.protocol import Scalar
 from weightguard.limits import Limits
 from weightguard.tensors import EMPTY, TensorTable
-from weightguard.values import Finding
 
 _SCALARS = 10_000  # plain values kept
 _SCALAR_TEXT = 1024  # characters of one
@@ -149,7 +148,11 @@ class Collector:
 
     def members(self, values: list[Value] | tuple[Value, ...]) -> list[Child]:
         if len(values) > _LISTED:
-            self.numbers += sum(type(v) is float for v in values)
+            kinds = set(map(type, values))
+            if float in kinds:
+                self.numbers += sum(type(v) is float for v in values)
+            if kinds <= _PLAIN:
+                return []
         return [(str(i), v) for i, v in enumerate(values)]
 
     def _scalar(self, path: str, part: str | None, value: Value) -> None:
@@ -460,34 +463,6 @@ def _loaded(to: Collector, name: str, made: Object) -> list[Child] | None:
     if type(made.state) is Slice:
         return _storage(to, name, made)
     return [(None, made.state)]
-
-
-def structure_findings(to: Collector, path: str) -> list[Finding]:
-    """What is unusual about the tensors that `to` collected."""
-    found = []
-    if to.repeated:
-        text = "a tensor shows stored elements more than once (an expanded view): stored elements are counted"
-        found.append(Finding("expanded-view", "low", text, path))
-    if to.meta:
-        found.append(Finding("meta-tensor", "low", "a tensor without data (device meta): its shape is no parameter", path))
-    if to.storages.overlapping():
-        text = "tensors share parts of a storage: their elements add up to more than is stored"
-        found.append(Finding("overlapping-views", "low", text, path))
-    return found
-
-
-def register(references: Iterable[Persistent], storages: Storages, scope: str = "") -> None:
-    """Looks up what torch's persistent ids stand for; raises `Unreadable`."""
-    look_up = storages.look_up
-    for reference in references:
-        id = reference.id
-        if type(id) is tuple and 5 <= len(id) <= 6 and id[0] == "storage" and type(id[1]) is Global:
-            kind = id[1]
-            if kind.module != "torch" and not kind.module.startswith("torch."):
-                raise Unreadable("unsupported", f"a storage of type {kind.path[:80]!r}")
-            reference.slice = look_up(id, kind.name, scope)
-        elif not (type(id) is tuple and len(id) > 1 and id[0] == "module"):
-            raise Unreadable("unsupported", "a pickle with references that torch doesn't write")
 
 
 _HANDLERS: Mapping[str, Handler] = {

@@ -6,9 +6,11 @@ entry for a view: None or (key, first element, number of elements) (PyTorch, `to
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from weightguard.errors import Unreadable
+from weightguard.formats._pickle.abstract import Global, Persistent
 from weightguard.tensors import DTYPE_BITS, DTYPE_CODES
 
 _MOST = (1 << 63) - 1
@@ -185,3 +187,17 @@ def _text_key(key: object) -> str:
     if type(key) is bytes and len(key) < 256:
         return key.decode("latin-1")
     raise Unreadable("malformed", "a storage's key is neither text nor a number")
+
+
+def register(references: Iterable[Persistent], storages: Storages, scope: str = "") -> None:
+    """Looks up what torch's persistent ids stand for; raises `Unreadable`."""
+    look_up = storages.look_up
+    for reference in references:
+        id = reference.id
+        if type(id) is tuple and 5 <= len(id) <= 6 and id[0] == "storage" and type(id[1]) is Global:
+            kind = id[1]
+            if kind.module != "torch" and not kind.module.startswith("torch."):
+                raise Unreadable("unsupported", f"a storage of type {kind.path[:80]!r}")
+            reference.slice = look_up(id, kind.name, scope)
+        elif not (type(id) is tuple and len(id) > 1 and id[0] == "module"):
+            raise Unreadable("unsupported", "a pickle with references that torch doesn't write")

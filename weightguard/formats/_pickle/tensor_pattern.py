@@ -1,6 +1,6 @@
 """The opcodes of one tensor in one step: torch.save writes the same thirty for each, so a pattern can take them at once.
 
-It is the machine's shortcut, and must never give another answer than its loop (`tests/formats/test_pickle_machine.py`
+It is the machine's shortcut, and must never give another answer than its loop (`tests/formats/test_torch.py`
 runs both). What makes that so: the pattern fixes every opcode; the six memo entries that it doesn't store must be
 new, in order, and higher than any before, so that nothing stored is out of date; and a pickle that fetches one of
 them, or counts its memo, is run again by the loop alone.
@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from struct import Struct
+
+from weightguard.formats._pickle.abstract import CALLED, Global, Object, Persistent, Value
 
 _INTEGER = rb"(?:K.|M..|J....)"
 _PUT = rb"(q.|r....)"
@@ -79,3 +81,49 @@ def lengths(raw: bytes) -> tuple[int, ...] | None:
     if marked:
         return tuple(found) if closing == 0x74 else None
     return tuple(found) if _COUNTS.get(closing) == len(found) else None
+
+
+class Shortcut:
+    """Takes one tensor at a time, by `match`, and remembers what the last ones had in common."""
+
+    __slots__ = ("_counts", "_hooks", "_lengths", "taken")
+
+    def __init__(self) -> None:
+        self.taken = 0
+        self._lengths: dict[bytes, tuple[int, ...] | None] = {}
+        self._counts: dict[bytes, int] = {}
+        self._hooks = Object(Global("", ""), ())
+
+    def take(
+        self, parts: tuple[bytes, ...], rebuild: Value, memo: dict[int, Value], top: int, persistent: list[Persistent]
+    ) -> Object | None:
+        """The call rebuild(...) that the opcodes of a match make, or None if they need the loop. KeyError as in the loop."""
+        a, b, length, key, put1, c, count, put2, offset, sizes, put3, strides, put4, grad, d, put5, put6 = parts
+        known = self._lengths
+        size = known[sizes] if sizes in known else known.setdefault(sizes, lengths(sizes))
+        stride = known[strides] if strides in known else known.setdefault(strides, lengths(strides))
+        dictionary = memo[d[0]]
+        if (
+            size is None
+            or stride is None
+            or len(key) != length[0]
+            or not in_order(b"".join((put1, put2, put3, put4, put5, put6)), top)
+            or type(rebuild) is not Global
+            or rebuild.through is not None
+            or type(dictionary) is not Global
+            or dictionary.through is not None
+        ):
+            return None
+        word, storage = memo[a[0]], memo[b[0]]  # before the key is put, as the opcodes stand
+        name = memo[top] = key.decode()
+        counts = self._counts
+        elements = counts[count] if count in counts else counts.setdefault(count, integers(count)[0])
+        first = counts[offset] if offset in counts else counts.setdefault(offset, integers(offset)[0])
+        reference = Persistent((word, storage, name, memo[c[0]], elements))
+        persistent.append(reference)
+        if self._hooks.callee is not dictionary:  # one does for all: nothing can fetch it to change it
+            self._hooks = Object(dictionary, ())
+        dictionary.uses |= CALLED
+        rebuild.uses |= CALLED
+        self.taken += 1
+        return Object(rebuild, (reference, first, size, stride, grad == b"\x88", self._hooks))
