@@ -22,7 +22,7 @@ WEIGHT, TIED, BUFFER, OPTIMIZER, COPY, QUANTIZATION, OTHER = range(len(ROLES))
 _BUFFERS: Final = frozenset(
     """running_mean running_var num_batches_tracked inv_freq original_inv_freq masked_bias position_ids token_type_ids
     relative_position_index relative_coords_table attn_mask causal_mask cos_cached sin_cached rope_freqs
-    e_score_correction_bias _extra_state n_averaged num_updates forward_basis_buffer inverse_basis_buffer""".split()
+    e_score_correction_bias final_logits_bias _extra_state n_averaged num_updates forward_basis_buffer inverse_basis_buffer""".split()
 )
 SMALL_INTEGERS: Final = 64 << 10
 """Bytes of integers (index tables, step counters, random states) that need no rule to explain them."""
@@ -36,13 +36,13 @@ _CAUSAL_MASK = re.compile(
 # Optimizer state: torch.optim's slots, and where trainers keep them.
 _SLOTS: Final = frozenset(
     """exp_avg exp_avg_sq max_exp_avg_sq exp_inf exp_avg_sq_row exp_avg_sq_col momentum_buffer square_avg grad_avg acc_delta
-    prev fp32_flat_groups single_partition_of_fp32_groups""".split()
+    prev old_dirs old_stps ro prev_flat_grad fp32_flat_groups single_partition_of_fp32_groups""".split()
 )
 _OPTIMIZER = re.compile(r"(?:^|\.)(?:optimizers?|optim|optimizer_states?|optimizer_state_dict|lr_schedulers?|scheduler)\.")
-_OPTIMIZER_STATE = re.compile(r"^state\.[^.]+\.\w+$")
+_OPTIMIZER_STATE = re.compile(r"^state\.\d+\.")
 
 _COPY = re.compile(r"(?:^|\.)(?:ema|ema_model|model_ema|ema_state_dict|state_dict_ema|swa_model|averaged_model|module_ema)\.")
-_WRAPPERS = re.compile(r"^(?:module|model|state_dict|network|net|ema_model|_orig_mod|_fsdp_wrapped_module)\.")
+_WRAPPERS = re.compile(r"^(?:(?:module|model|state_dict|network|net|ema_model|_orig_mod|_fsdp_wrapped_module)\.)+")
 
 
 def roles_by_name(table: TensorTable) -> UInt8:
@@ -69,6 +69,9 @@ def roles_by_name(table: TensorTable) -> UInt8:
 def _weigh_buffers(table: TensorTable, roles: UInt8) -> None:
     """Buffers are small beside the weights: where they are not, a name hides weights, and all of them count."""
     floating = np.isin(table.dtypes, sorted(FLOATING))
+    integers = (roles == BUFFER) & ~floating
+    if sum((table.elements * DTYPE_BITS[table.dtypes])[integers].tolist()) > 8 * max(SMALL_INTEGERS, 4 * _FEW_BUFFERS):
+        roles[integers] = OTHER
     buffers, weights = (roles == BUFFER) & floating, (roles == WEIGHT) & floating
     if sum(table.elements[buffers].tolist()) > max(sum(table.elements[weights].tolist()) // 4, _FEW_BUFFERS):
         roles[buffers] = WEIGHT
@@ -105,12 +108,12 @@ def _mark_copies(table: TensorTable, roles: UInt8) -> None:
         (_bare(name), table.shape(row)) for row, name in enumerate(table.names) if row not in inside and roles[row] == WEIGHT
     }
     for row in averaged:
-        if roles[row] == WEIGHT and (_bare(_COPY.sub("", table.names[row], count=1)), table.shape(row)) in originals:
+        original = (_bare(_COPY.sub("", table.names[row], count=1)), table.shape(row))
+        if roles[row] == WEIGHT and original in originals:
+            originals.remove(original)  # one average a weight: a second is weights of its own
             roles[row] = COPY
 
 
 def _bare(name: str) -> str:
     """A name without the wrappers that trainers put before it."""
-    while (match := _WRAPPERS.match(name)) is not None:
-        name = name[match.end() :]
-    return name
+    return _WRAPPERS.sub("", name, count=1)

@@ -54,6 +54,8 @@ class TensorTable:
         by a zero stride counts what is stored).
     storages: array of int64, shape (n,), the storage a row lies in; rows of one storage may overlap or be the same.
     begins: array of int64, shape (n,), first element's place within the storage, in bytes.
+    spans: array of int64, shape (n,), bytes from the first to the last element, both included: more than the elements fill
+        where a view has holes.
     files: array of int64, shape (n,), index of the file a row was read from.
     """
 
@@ -64,6 +66,7 @@ class TensorTable:
     elements: Int64
     storages: Int64
     begins: Int64
+    spans: Int64
     files: Int64
 
     def __len__(self) -> int:
@@ -100,6 +103,7 @@ def concatenate(tables: Sequence[TensorTable]) -> TensorTable:
         elements=np.concatenate([t.elements for t in tables]),
         storages=np.concatenate(storages),
         begins=np.concatenate([t.begins for t in tables]),
+        spans=np.concatenate([t.spans for t in tables]),
         files=np.concatenate(files),
     )
 
@@ -115,6 +119,7 @@ def select(table: TensorTable, rows: Int64) -> TensorTable:
         elements=table.elements[rows],
         storages=table.storages[rows],
         begins=table.begins[rows],
+        spans=table.spans[rows],
         files=table.files[rows],
     )
 
@@ -127,5 +132,6 @@ EMPTY = TensorTable(
     elements=np.zeros(0, np.int64),
     storages=np.zeros(0, np.int64),
     begins=np.zeros(0, np.int64),
+    spans=np.zeros(0, np.int64),
     files=np.zeros(0, np.int64),
 )

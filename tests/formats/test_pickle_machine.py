@@ -504,3 +504,9 @@ def test_the_stack_is_bounded() -> None:
 def test_arrays_in_a_long_list_are_still_found() -> None:
     value = [0.5] * 100 + [np.zeros(3), {"w": np.zeros(4)}]
     assert [r[0] for r in rows(read(pickle_file, pickle.dumps(value)))] == ["100", "101.w"]
+
+
+def test_texts_that_no_output_could_hold_are_escaped() -> None:
+    container = read(pickle_file, pickle.dumps({"\ud800é": np.zeros(2), "s": "\udfff"}))
+    assert list(container.tensors.names) == ["\\ud800é"]
+    assert container.scalars == {"s": "\\udfff"}

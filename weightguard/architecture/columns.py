@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from weightguard.parameters.ties import EMBEDDINGS, HEADS
+from weightguard.parameters.ties import EMBEDDINGS, HEADS, is_named
 from weightguard.roles import TIED, WEIGHT
 from weightguard.tensors import Int64, TensorTable, UInt8
 
@@ -45,7 +45,7 @@ def kinds_of(table: TensorTable, roles: UInt8, layers: Int64) -> UInt8:
     """
     kinds = np.full(len(table), NOTHING, np.uint8)
     outside = [row for row in np.flatnonzero(layers < 0).tolist() if roles[row] in (WEIGHT, TIED)]
-    has_head = any(table.names[row].endswith(HEADS) and roles[row] == WEIGHT for row in outside)
+    has_head = any(is_named(table.names[row], HEADS) and roles[row] == WEIGHT for row in outside)
     for row, (name, rank, role) in enumerate(zip(table.names, table.ranks.tolist(), roles.tolist(), strict=True)):
         if role != WEIGHT:
             continue
@@ -54,7 +54,7 @@ def kinds_of(table: TensorTable, roles: UInt8, layers: Int64) -> UInt8:
             kinds[row] = ROUTED_VECTOR if expert else VECTOR
         elif layers[row] < 0 and name.endswith(_POSITIONS):
             kinds[row] = LOOKUP
-        elif layers[row] < 0 and name.endswith(EMBEDDINGS):
+        elif layers[row] < 0 and is_named(name, EMBEDDINGS):
             kinds[row] = LOOKUP if has_head else MATRIX
         elif expert:
             kinds[row] = ROUTED
@@ -64,7 +64,7 @@ def kinds_of(table: TensorTable, roles: UInt8, layers: Int64) -> UInt8:
 
 
 def experts_stored(table: TensorTable, roles: UInt8, layers: Int64) -> dict[int, int]:
-    """How many routed experts each layer stores: by the number in their names, else by the first dimension of their stack."""
+    """How many routed experts each layer stores: by the numbers in their names, else by the first dimension of their stack."""
     numbers: dict[int, set[int]] = {}
     stacked: dict[int, int] = {}
     for row, name in enumerate(table.names):
@@ -75,4 +75,4 @@ def experts_stored(table: TensorTable, roles: UInt8, layers: Int64) -> dict[int,
             numbers.setdefault(layer, set()).add(int(match[1]))
         elif len(shape := table.shape(row)) >= 3:
             stacked[layer] = max(stacked.get(layer, 1), shape[0])
-    return {**stacked, **{layer: max(ns) + 1 for layer, ns in numbers.items()}}
+    return {**stacked, **{layer: len(ns) for layer, ns in numbers.items()}}

@@ -12,10 +12,11 @@ from weightguard.architecture.config import LAYERS, Config, repeats
 from weightguard.tensors import TensorTable
 
 _ADAPTER = re.compile(
-    r"(?:^|[._])(?:lora_(?:[AB]|up|down|embedding_[AB])|hada_w[12]_[ab]|lokr_w[12]|ia3_l|oft_[rs]|vera_lambda)"
+    r"(?:^|[._])(?:lora_(?:[AB]|embedding_[AB])|lora[._](?:up|down)|boft_|prompt_embeddings|prompt_encoder|hada_w[12]_[ab]|lokr_w[12]|ia3_l|oft_[rs]|vera_lambda)"
 )
-_ADAPTER_WORDS = ("lora_", "hada_w", "lokr_w", "ia3_l", "oft_", "vera_l")
-_NORM = re.compile(r"norm|ln_|(?:^|\.)ln|head")
+_ADAPTER_WORDS = ("lora", "hada_w", "lokr_w", "ia3_l", "oft_", "vera_l", "prompt_e")
+_NORM = re.compile(r"norm|ln_|(?:^|\.)ln|head|pooler|predictions|classifier", re.IGNORECASE)
+_LARGE = 1_000_000_000  # elements from which any numbered list counts as layers
 _FEWEST_NAMES = 6
 """Tensors of a block that make it a transformer's or a mixer's layer: a list of small modules may have gaps by design."""
 
@@ -32,7 +33,8 @@ def missing_parts(table: TensorTable, config: Config | None) -> list[str]:
     adapters = sum(_ADAPTER.search(name) is not None for name in table.names if any(w in name for w in _ADAPTER_WORDS))
     if adapters * 2 > len(table):
         found.append("an adapter without its base model")
-    stacks = {p: blocks for p, blocks in stacks_of(table).items() if max(map(len, blocks.values())) >= _FEWEST_NAMES}
+    fewest = _FEWEST_NAMES if sum(table.elements.tolist()) < _LARGE else 1
+    stacks = {p: blocks for p, blocks in stacks_of(table).items() if max(map(len, blocks.values())) >= fewest}
     for prefix, blocks in sorted(stacks.items()):
         absent = max(blocks) + 1 - len(blocks)
         if absent:

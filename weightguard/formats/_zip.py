@@ -439,8 +439,8 @@ def _partly(data: bytes) -> bytes:
 
 
 def _padding(length: int) -> bytes:
-    """An extra field of torch's padding alone, of `length` bytes in all."""
-    return b"FB" + (length - 4).to_bytes(2, "little") + b"Z" * (length - 4) if length >= 4 else b"?"
+    """An extra field of torch's padding alone, of `length` bytes in all; longer ones are taken apart by `_fields`."""
+    return b"FB" + (length - 4).to_bytes(2, "little") + b"Z" * (length - 4) if 4 <= length < 512 else b"?"
 
 
 def _fields(extra: bytes) -> Iterator[tuple[int, bytes]]:

@@ -101,6 +101,7 @@ def read(source: ByteSource, limits: Limits) -> Container:
         elements=elements,
         storages=np.arange(len(names), dtype=np.int64),  # "byte buffer ... no overlap": each tensor is its own storage
         begins=zeros,
+        spans=offsets[:, 1] - offsets[:, 0],
         files=zeros,
     )
     free_text = sum(len(k) + len(v) for k, v in metadata.items())

@@ -57,7 +57,9 @@ class Collector:
         self.blobs: dict[int, int] = {}
         self.texts: list[bytes | str] = []  # constants that may be pickles themselves
         self._limits = limits
-        self._rows: list[tuple[str, int, Sequence[int], int, int, int]] = []  # name, dtype, size, elements, storage, begin
+        self._rows: list[
+            tuple[str, int, Sequence[int], int, int, int, int]
+        ] = []  # name, dtype, size, elements, storage, begin, span
         self._extents: dict[tuple[int, int], Extent] = {}  # by identity: a file's shapes are few and come back
         self.kept: list[Value] = []  # what was walked: it is known by identity, so none may go
         self._characters = 0
@@ -69,7 +71,7 @@ class Collector:
         rows = self._rows
         if not rows:
             return EMPTY
-        names, dtypes, sizes, elements, storages, begins = zip(*rows, strict=True)
+        names, dtypes, sizes, elements, storages, begins, spans = zip(*rows, strict=True)
         starts = np.zeros(len(rows) + 1, np.int64)
         np.cumsum([len(size) for size in sizes], out=starts[1:])
         return TensorTable(
@@ -80,6 +82,7 @@ class Collector:
             elements=np.array(elements, np.int64),
             storages=np.array(storages, np.int64),
             begins=np.array(begins, np.int64),
+            spans=np.array(spans, np.int64),
             files=np.zeros(len(rows), np.int64),
         )
 
@@ -166,7 +169,9 @@ class Collector:
         if kind is int and value.bit_length() > 1024:  # type: ignore[attr-defined]
             return
         name = path if part is None else f"{path}.{part}" if path else part
-        self.scalars[name] = value  # type: ignore[assignment]
+        if kind is str and not value.isascii():  # type: ignore[attr-defined]
+            value = _encodable(value)  # type: ignore[arg-type]
+        self.scalars[name if name.isascii() else _encodable(name)] = value  # type: ignore[assignment]
 
     # -- rows
 
@@ -202,10 +207,17 @@ class Collector:
         if code == PAIRED:
             elements *= 2
             size = [*size[:-1], size[-1] * 2] if size else [2]
+        if not name.isascii():
+            name = _encodable(name)
         self._characters += len(name)
-        self._rows.append((name, code, size, elements, storage, begin))
+        self._rows.append((name, code, size, elements, storage, begin, span * width))
         if len(self._rows) > self._limits.tensors or self._characters > _NAMES:
             raise Unreadable("limit", f"more than {self._limits.tensors} tensors")
+
+
+def _encodable(text: str) -> str:
+    """Half a surrogate pair can stand in a pickle's text, and in no output: it is escaped."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _extent(name: str, size: tuple[Value, ...], stride: tuple[Value, ...]) -> Extent:
