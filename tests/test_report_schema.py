@@ -164,7 +164,7 @@ def rich_report(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]
     hostile(folder)
     shards_with_claims(folder / "shards")
     (folder / "shards" / "weightguard.toml").write_text(declaration())
-    (folder / ".git").mkdir()
+    (folder / "small.dat").write_bytes(b"\xff\xfe" * 100)
     (folder / "p.toml").write_text(
         'schema = "weightguard/policy/1"\n[[waiver]]\nfiles = [{bytes = 7, sha256 = "' + "0" * 64 + '"}]\n'
         'regimes = ["us-ear-4e091"]\nreason = "r"\napproved_by = "a"\nexpires = 2027-06-30\n'

@@ -10,7 +10,7 @@ class Limits:
     """Upper bounds, checked before the work or the allocation that they bound."""
 
     header_bytes: int = 100_000_000  # safetensors' own cap on its JSON header
-    tensors: int = 2_000_000  # rows of one tensor table
+    tensors: int = 1_000_000  # rows of one tensor table
     text_bytes: int = 64 << 20  # UTF-8 files read whole to see that they are text
     sidecar_bytes: int = 16 << 20  # config, index, card, declaration
     pickle_bytes: int = 256 << 20  # one pickle stream

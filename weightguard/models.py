@@ -11,21 +11,26 @@ from typing import Any
 
 from weightguard.formats.protocol import Container
 from weightguard.roles import is_optimizer_only, is_small_state
-from weightguard.tensors import EMPTY, TensorTable, concatenate
+from weightguard.tensors import EMPTY, FLOATING, TensorTable, concatenate
 from weightguard.values import Finding
 
 CONFIG = "config.json"
+ADAPTER = "adapter_config.json"
 TRAINER_STATE = "trainer_state.json"
 CARD = "README.md"
 DECLARATION = "weightguard.toml"
-SIDECARS = frozenset({CONFIG, TRAINER_STATE, CARD, DECLARATION})
+SIDECARS = frozenset({CONFIG, ADAPTER, TRAINER_STATE, CARD, DECLARATION})
 INDEX_SUFFIX = ".index.json"
 
+_MOST_COPIES = 64  # files that repeat a model in another precision or container, shards included
+# Folders that hold one rank's part of a model (Megatron, NeMo)
+_RANK_FOLDER = re.compile(r"(?:^|/)(?:mp|tp|pp|ep|cp|dp)_rank_\d+(?:_\d+)*$")
 # Names that say "part n of m", or "part n": (stem, number, total or "", rest)
 _NUMBERED = (
-    re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<total>\d{5})(?P<rest>\.\w+)"),  # huggingface_hub, split_torch_state_dict
-    re.compile(r"(?P<stem>consolidated)\.(?P<number>\d{2})(?P<total>)(?P<rest>\.\w+)"),  # Meta's tensor-parallel shards
-    re.compile(r"(?P<stem>.*_rank_)(?P<number>\d{2,5})(?P<total>)(?P<rest>.*)"),  # Megatron, DeepSpeed
+    re.compile(r"(?P<stem>.*)-(?P<number>\d{1,6})-of-(?P<total>\d{1,6})(?P<rest>\.\w+)"),  # huggingface_hub
+    re.compile(r"(?P<stem>consolidated)\.(?P<number>\d{1,6})(?P<total>)(?P<rest>\.\w+)"),  # Meta's tensor-parallel shards
+    re.compile(r"(?P<stem>.*_rank_)(?P<number>\d{1,6})(?P<total>)(?P<rest>.*)"),  # Megatron, DeepSpeed, FSDP
+    re.compile(r"(?P<stem>layer_)(?P<number>\d{1,6})(?P<total>)(?P<rest>-model_.*)"),  # DeepSpeed pipelines
 )
 
 
@@ -120,12 +125,25 @@ def assemble(folder: Folder) -> tuple[Model, ...]:
     small = [w for w in left if is_small_state(w.container.tensors)]  # also those without a tensor
     groups += [_Group((w,), w.path) for w in left if w not in optimizer and w not in small]
     if config is not None and len(groups) > 1:
-        groups = _merge_copies(groups)
+        groups = _merge_parts(_merge_copies(groups))
     if len(groups) == 1:
         groups[0] = replace(groups[0], beside=tuple(optimizer))
         optimizer = []
     groups += [_Group((w,), w.path, missing=("only optimizer state, without the weights it belongs to",)) for w in optimizer]
-    return tuple(_model(g, folder, config) for g in groups)
+    broken = _broken(folder)
+    return tuple(_model(replace(g, missing=(*g.missing, *broken)), folder, config) for g in groups)
+
+
+def _broken(folder: Folder) -> tuple[str, ...]:
+    """What the folder says against every model in it being whole."""
+    found = [f"{n} could not be read" for n in sorted(folder.unread) if n == CONFIG or n.endswith(INDEX_SUFFIX)]
+    if CONFIG in folder.texts and load_json(folder.texts[CONFIG]) is None:
+        found.append(f"{CONFIG} can't be parsed")
+    if ADAPTER in folder.texts and CONFIG not in folder.texts:
+        found.append("an adapter without its base model (adapter_config.json)")
+    if _RANK_FOLDER.search(folder.path):
+        found.append("one rank's part: the parts of other ranks are not put together by this version")
+    return tuple(found)
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,7 +246,9 @@ def _merge_copies(groups: list[_Group]) -> list[_Group]:
     for group in sorted(groups, key=lambda g: (-sum(len(f.container.tensors) for f in g.files), g.path)):
         shapes = _shapes(group)
         for at, other in enumerate(merged):
-            if shapes and not shapes - _shapes(other) and len(shapes) * 10 >= len(_shapes(other)) * 9 and not group.missing:
+            alike = shapes and not shapes - _shapes(other) and len(shapes) * 10 >= len(_shapes(other)) * 9
+            # of packed words the same shape may stand for more weights
+            if alike and not group.missing and len(other.copies) < _MOST_COPIES and _is_floating(group) and _is_floating(other):
                 text = f"the same names and shapes as {other.path}: counted once"
                 found = Finding("duplicate-weights", "info", text, group.path)
                 merged[at] = replace(other, copies=(*other.copies, *group.files), findings=(*other.findings, found))
@@ -236,6 +256,35 @@ def _merge_copies(groups: list[_Group]) -> list[_Group]:
         else:
             merged.append(group)
     return merged
+
+
+def _merge_parts(groups: list[_Group]) -> list[_Group]:
+    """Groups beside one config that share no name are parts of the model that it describes, however they are named or indexed."""
+    merged: list[_Group] = []
+    names: list[set[str]] = []
+    for group in sorted(groups, key=lambda g: g.path):
+        own = {n for f in group.files for n in f.container.tensors.names}
+        for at, other in enumerate(merged):
+            if names[at].isdisjoint(own):
+                text = f"beside one config.json and without a name in common with {other.path}: counted with it"
+                found = Finding("merged-parts", "info", text, group.path)
+                merged[at] = replace(
+                    other,
+                    files=(*other.files, *group.files),
+                    copies=(*other.copies, *group.copies),
+                    missing=(*other.missing, *group.missing),
+                    findings=(*other.findings, *group.findings, found),
+                )
+                names[at] |= own
+                break
+        else:
+            merged.append(group)
+            names.append(own)
+    return merged
+
+
+def _is_floating(group: _Group) -> bool:
+    return all(set(f.container.tensors.dtypes.tolist()) <= FLOATING for f in group.files)
 
 
 def _shapes(group: _Group) -> Counter[tuple[str, tuple[int, ...]]]:

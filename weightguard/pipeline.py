@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from fractions import Fraction
 from functools import partial
 from typing import TYPE_CHECKING
 
 from weightguard.architecture import families
-from weightguard.architecture.config import CONTEXT, Config, language_model, repeats
+from weightguard.architecture.config import CONTEXT, Config, claimed_layers, language_model, repeats
 from weightguard.architecture.describe import Architecture, active, describe
 from weightguard.architecture.parts import missing_parts
 from weightguard.errors import Unreadable
@@ -18,7 +19,7 @@ from weightguard.evidence.attached import Attached, Digest, attach, sha256
 from weightguard.evidence.publication import Published
 from weightguard.limits import LIMITS
 from weightguard.models import DECLARATION, Model, assemble
-from weightguard.operations.bound import Bounds, from_weights
+from weightguard.operations.bound import BACKWARD, Bounds, from_weights
 from weightguard.operations.forward import Forward, from_architecture, from_tensors
 from weightguard.operations.narrow import narrow, unbounded
 from weightguard.operations.runs import Lineage, of_lineage
@@ -26,6 +27,7 @@ from weightguard.parameters.count import Parameters, count, is_tied
 from weightguard.policy import Policy, as_json, decide, waived
 from weightguard.reading import Progress, read_all
 from weightguard.report import Counts, File, ModelReport, Report
+from weightguard.roles import ROLES
 from weightguard.rules.regime import Facts, regime
 from weightguard.rules.us_ear_4e091.entry import technical_note_3_uncounted
 from weightguard.stores.folder import collect
@@ -48,6 +50,7 @@ class Request:
 
 
 PART_MISSING = "part-missing"
+_FEW_VALUES = 1 << 20  # steps, rates and the like, beside the smallest models
 
 
 def scan(request: Request, progress: Progress | None = None) -> Report:
@@ -72,7 +75,9 @@ def scan(request: Request, progress: Progress | None = None) -> Report:
         try:
             reports.append(_judge(model, attached[model.path], request, digest))
         except Exception as error:  # a fault of ours about one model blocks it, and hides no other
-            unread.append(Unread(model.path, "internal", f"a fault of weightguard: {type(error).__name__}: {error}"[:300]))
+            why = f"a fault of weightguard: {type(error).__name__}: {error}"[:300]
+            unread.append(Unread(model.path, "internal", why))
+            reports.append(_not_judged(model, why))
     in_models = {f.path for m in models for f in m.files}
     spoken_for = in_models | {u.path for u in unread}
     no_model = [f for x in reading.folders for w in x.weights if w.path not in in_models for f in w.container.findings]
@@ -108,7 +113,7 @@ def _judge(model: Model, declared: Attached, request: Request, digest: Digest) -
     missing = (
         *model.missing,
         *(f.message for f in wrong if f.id == PART_MISSING),
-        *missing_parts(model.tensors, config),
+        *missing_parts(model.tensors, config, claimed_layers(model.config) if model.config else None),
         *_too_much_state(parameters),
     )
     forward, limit = _forward(model, parameters, architecture, config, policy)
@@ -123,7 +128,12 @@ def _judge(model: Model, declared: Attached, request: Request, digest: Digest) -
     clearing = _lineage(declared.clearing, forward, context)
     raising = _lineage(declared.raising, forward, context)
     contradicted = declared.parameters is not None and declared.parameters < parameters.total
-    if contradicted:
+    least = _least(forward, parameters)
+    if any(x and x.total.high is not None and x.total.high < least for x in (clearing, raising)):
+        contradicted = True
+        text = "fewer operations are declared than a thousandth of a token a parameter takes: the wider interval holds"
+        findings += (Finding("declaration-contradicts-weights", "high", text, declared.paths),)
+    if declared.parameters is not None and declared.parameters < parameters.total:
         text = f"{declared.parameters} parameters are declared, the weights hold {parameters.total}: the wider interval holds"
         findings += (Finding("declaration-contradicts-weights", "high", text, declared.paths),)
     narrowed = narrow(
@@ -179,6 +189,24 @@ def _judge(model: Model, declared: Attached, request: Request, digest: Digest) -
     )
 
 
+def _not_judged(model: Model, why: str) -> ModelReport:
+    """A model that a fault of ours kept from being judged: it stays in the report, and is blocked."""
+    return ModelReport(
+        name=model.name,
+        path=model.path,
+        complete=False,
+        missing=(why,),
+        files=tuple(File(f.path, f.container.format, f.bytes) for f in model.files),
+        parameters=Counts(0, 0, 0, dict.fromkeys(ROLES, 0), {}, None),
+        architecture=None,
+        forward_operations=None,
+        training_operations=Operations(UNBOUNDED, "not judged"),
+        verdicts=(),
+        decision="block",
+        findings=(Finding("not-judged", "critical", why, model.path),),
+    )
+
+
 def _unwaived(
     verdicts: Sequence[Verdict], model: Model, request: Request, digest: Digest
 ) -> tuple[list[Verdict], tuple[Finding, ...]]:
@@ -202,7 +230,7 @@ def _forward(
 ) -> tuple[Forward | None, tuple[str, ...]]:
     try:
         if architecture is not None:
-            return from_architecture(architecture, parameters, all_experts=policy.all_experts), ()
+            return from_architecture(architecture, parameters, policy.kernel_positions, all_experts=policy.all_experts), ()
         times = repeats(config) if config else 1
         return from_tensors(model.tensors, parameters, policy.kernel_positions, times), ()
     except Unreadable as error:
@@ -223,10 +251,16 @@ def _lineage(declarations: Sequence[Declaration], forward: Forward | None, conte
 
 
 def _too_much_state(parameters: Parameters) -> tuple[str, ...]:
-    """Optimizers keep two to four values a weight: more is the state of a model whose weights are not here."""
-    if parameters.by_role["optimizer"] > 5 * max(parameters.total, 1024):
+    """Optimizers keep up to four values a weight, each in a slot of its own: more is the state of weights that are not here."""
+    most = max(parameters.total + parameters.total // 50, _FEW_VALUES)
+    if any(values > most for values in parameters.slots.values()) or parameters.by_role["optimizer"] > 4 * most:
         return ("optimizer state of more weights than are here",)
     return ()
+
+
+def _least(forward: Forward | None, parameters: Parameters) -> Fraction:
+    """Operations below which nobody trains all of these weights: a thousandth of a token a parameter."""
+    return Fraction(BACKWARD * forward.matmul * parameters.total, 1000) if forward else Fraction(0)
 
 
 def _bounds(policy: Policy) -> Bounds:

@@ -113,7 +113,9 @@ def _read_file(file: Found) -> WeightFile | bytes | None:
                     if source.size == 0:
                         raise Unreadable("truncated", "named like weights, but empty")
                     raise Unreadable("malformed", "named like weights, but text or another kind of file")
-                if is_sidecar(file.name) and source.size <= LIMITS.sidecar_bytes:
+                if is_sidecar(file.name):
+                    if source.size > LIMITS.sidecar_bytes:
+                        raise Unreadable("limit", f"{source.size} bytes of what says something about a model")
                     text = source.read(0, source.size)
             source.check_unchanged()
             if container is None:

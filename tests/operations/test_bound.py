@@ -79,7 +79,7 @@ def test_names_that_say_nothing_never_lower_the_bound(tmp_path: Path, name: str)
     [
         {"num_hidden_layers": 10**9},
         {"num_hidden_layers": 0},
-        {"num_hidden_layers": "80"},
+        {"num_hidden_layers": "eighty"},
         {"num_hidden_layers": float("nan")},
         {"hidden_size": 64},
         {"num_attention_heads": 0},

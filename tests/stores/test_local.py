@@ -495,13 +495,29 @@ def test_more_files_than_the_limit_are_the_users_error(here: Path) -> None:
         collect(["."], Limits(files=3))
 
 
-def test_a_version_control_store_is_named_and_not_walked(here: Path) -> None:
+def test_the_objects_of_a_git_repository_are_named_and_not_walked(here: Path) -> None:
     write_small(here / "m")
-    (here / "m" / ".git").mkdir()
-    (here / "m" / ".git" / "noise").write_bytes(os.urandom(1 << 20))
+    objects = git_directory(here / "m" / ".git") / "objects"
+    (objects / "noise").write_bytes(os.urandom(1 << 20))
+    (objects.parent / "index").write_bytes(b"DIRC" + os.urandom(1 << 20))
     report = scan("m")
     assert not report.unread
-    assert [(f.id, f.path) for f in report.findings] == [("not-walked", "m/.git")]
+    assert [(f.id, f.path) for f in report.findings] == [("not-walked", "m/.git/objects")]
+
+
+def test_what_else_lies_in_a_git_directory_is_walked(here: Path) -> None:
+    git_directory(here / "m" / ".git")
+    write_sparse(here / "m" / ".git" / "lfs" / "objects" / "aa" / "x", SMALL.tensors)
+    write_sparse(here / "n" / ".git" / "model.safetensors", SMALL.tensors)
+    assert [m.path for m in scan("m", "n").models] == ["m/.git/lfs/objects/aa/x", "n/.git/model.safetensors"]
+
+
+def git_directory(path: Path) -> Path:
+    """What git takes for a repository: HEAD, objects and refs (gitrepository-layout(5))."""
+    (path / "objects").mkdir(parents=True)
+    (path / "refs").mkdir()
+    (path / "HEAD").write_text("ref: refs/heads/main\n")
+    return path
 
 
 def test_a_file_called_git_is_walked(here: Path) -> None:

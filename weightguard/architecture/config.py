@@ -35,6 +35,8 @@ class Config:
         """The first of these keys that holds an integer from 1 to 10^9; None otherwise ("auto", null, 0, -1, true, 1e99)."""
         for key in keys:
             value = self.values.get(key)
+            if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 10:
+                value = int(value)
             if type(value) is int and 0 < value <= _LARGEST:
                 return value
         return None
@@ -52,11 +54,23 @@ class Config:
 def language_model(values: Mapping[str, Any]) -> Config:
     """The config itself, or the part of it that describes the language model."""
     for _ in range(_NESTING):
-        nested = next((values[k] for k in _LANGUAGE if isinstance(values.get(k), dict)), None)
-        if nested is None:
+        key = next((k for k in _LANGUAGE if isinstance(values.get(k), dict)), None)
+        if key is None:
             break
-        values = {"tie_word_embeddings": values.get("tie_word_embeddings"), **nested}
+        values = {**{k: v for k, v in values.items() if k not in _LANGUAGE}, **values[key]}
     return Config(values)
+
+
+def claimed_layers(values: Mapping[str, Any]) -> int | None:
+    """The most layers that any level of a config claims."""
+    found = []
+    level: Any = values
+    for _ in range(_NESTING + 1):
+        if not isinstance(level, Mapping):
+            break
+        found.append(Config(level).number(*LAYERS) or 0)
+        level = next((level[k] for k in _LANGUAGE if isinstance(level.get(k), dict)), None)
+    return max(found) or None
 
 
 def repeats(config: Config) -> int:

@@ -40,6 +40,7 @@ class Architecture:
     heads, qk, v: arrays of int64, shape (layers + 1,): query heads and their widths; 0 outside the layers.
     window: array of int64, shape (layers + 1,): keys that the layer sees, 0 for all.
     routed_values: array of int64, shape (layers + 1,): `routed` and the experts' biases.
+    kernels: those of `dense` in tensors of three or more dimensions. query_seen: whether a tensor showed the queries' width.
     lookups, vectors: parameters that multiply nothing: embeddings that are looked up; norms and biases.
     extra: number of layers, the last before the outside row, that are multi-token prediction modules.
     """
@@ -63,6 +64,8 @@ class Architecture:
     v: Int64
     window: Int64
     routed_values: Int64
+    kernels: int
+    query_seen: bool
     lookups: int
     vectors: int
     extra: int
@@ -77,8 +80,8 @@ def describe(
     """
     layers, hidden, attention = config.number(*LAYERS), config.number(*HIDDEN), family.attention(config)
     if layers is not None and layers > len(table):
-        text = f"config.json says {layers} layers, and there are {len(table)} tensors: the bound is by tensors alone"
-        return None, (Finding("config-contradicts-weights", "high", text, path),)
+        text = f"config.json says {layers} layers, and there are {len(table)} tensors"
+        return None, (Finding("part-missing", "high", text, path),)
     if layers is None or hidden is None or attention is None:
         text = "config.json does not give the layers, widths and heads that its model_type needs; the bound is by tensors alone"
         return None, (Finding("config-incomplete", "medium", text, path),)
@@ -88,6 +91,9 @@ def describe(
     if extra > (config.number("num_nextn_predict_layers", "num_mtp_layers") or 0):
         text = f"config.json says {layers} layers, the weights have {stored}: the bound is by tensors alone"
         return None, (Finding("config-contradicts-weights", "high", text, path),)
+    if stored < layers:
+        text = f"config.json says {layers} layers, the weights have {stored}"
+        return None, (Finding("part-missing", "high", text, path),)
     wrong = _contradictions(table, parameters, config, attention)
     if wrong:
         text = f"config.json says {wrong}: the bound is by tensors alone"
@@ -132,6 +138,8 @@ def describe(
             context=config.number(*CONTEXT) or 0,
             tied=tied,
             dense=by_kind[:, MATRIX] + by_kind[:, KERNEL],
+            kernels=int(by_kind[:, KERNEL].sum()),
+            query_seen=any(name.endswith(_QUERIES) for name in table.names),
             routed=by_kind[:, ROUTED].copy(),
             experts=experts,
             used=used,
@@ -161,6 +169,8 @@ def _contradictions(table: TensorTable, parameters: Parameters, config: Config, 
     """The first thing that the config says and a stored shape contradicts; packed tensors show no shape."""
     hidden, vocabulary = config.number(*HIDDEN), config.number("vocab_size")
     widths = {hidden, config.number("word_embed_proj_dim")}
+    if not any(name.endswith(EMBEDDINGS) for name in table.names):
+        return f"hidden size {hidden}, and no input embedding shows it"
     for row, name in enumerate(table.names):
         if not name.endswith(_CHECKED) or parameters.roles[row] != WEIGHT:
             continue

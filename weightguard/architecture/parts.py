@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from itertools import count
 
 from weightguard.architecture.columns import stacks_of
-from weightguard.architecture.config import LAYERS, Config, repeats
+from weightguard.architecture.config import Config, repeats
 from weightguard.tensors import TensorTable
 
 _ADAPTER = re.compile(
@@ -25,8 +25,8 @@ def _inside(name: str, stacks: Iterable[str]) -> bool:
     return any(name.startswith(prefix) for prefix in stacks)
 
 
-def missing_parts(table: TensorTable, config: Config | None) -> list[str]:
-    """One line for each sign; empty for weights that look whole. "Missing layers are seen by numbers that don't start at 0, have
+def missing_parts(table: TensorTable, config: Config | None, layers: int | None) -> list[str]:
+    """One line for each sign; empty for weights that look whole. `layers`: how many the config claims. "Missing layers are seen by numbers that don't start at 0, have
     gaps, or are fewer than the config says".
     """
     found = []
@@ -48,9 +48,8 @@ def missing_parts(table: TensorTable, config: Config | None) -> list[str]:
             found.append(f"{prefix}{max(blocks)} is cut: it has {len(last)} of {len(common)} tensors")
     if config is None and stacks and not any(_NORM.search(name) for name in table.names if not _inside(name, stacks)):
         found.append("no norm or head outside of the layers, as a shard in the middle has none")
-    claimed = config.number(*LAYERS) if config is not None else None
-    if claimed and stacks and config is not None and repeats(config) == 1:
+    if layers and stacks and config is not None and repeats(config) == 1:
         most = max(len(blocks) for blocks in stacks.values())
-        if most < claimed:
-            found.append(f"config.json says {claimed} layers, the weights have {most}")
+        if most < layers:
+            found.append(f"config.json says {layers} layers, the weights have {most}")
     return found

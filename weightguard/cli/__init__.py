@@ -34,6 +34,8 @@ An aid to self-classification, not legal advice."""
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status. Only `ConfigurationError` is expected here: it is printed, status 2."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if sys.stdout is None or sys.stderr is None:  # closed by the caller: nobody would hear the answer
+        return USAGE
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a section sign must not stop a report

@@ -13,8 +13,10 @@ from typing import Any
 from weightguard.values import Claim, Finding
 
 _LARGEST = Fraction(10) ** 40
+_CARD_CHARACTERS = 1 << 20  # of prose, and a sixteenth of them of front matter
 _TOKENS = re.compile(
-    r"(?:train\w*|pre-?train\w*)[^.\n]{0,80}?(\d+(?:\.\d+)?)\s*(T|B|M|trillion|billion|million)\b[ -]?tokens", re.IGNORECASE
+    r"\b(?:pre-?)?train\w{0,6}\b[^.\n]{0,80}?\b(\d{1,6}(?:\.\d{1,6})?)\s?(T|B|M|trillion|billion|million)\b[ -]?tokens",
+    re.IGNORECASE,
 )
 _UNITS = {"t": 12, "trillion": 12, "b": 9, "billion": 9, "m": 6, "million": 6}
 
@@ -37,7 +39,7 @@ def collect(texts: Mapping[str, bytes], index_metadata: Mapping[str, Any], folde
         claims += trainer_state(texts["trainer_state.json"], _path(folder, "trainer_state.json"))
     if "README.md" in texts:
         path = _path(folder, "README.md")
-        text = texts["README.md"].decode(errors="replace")
+        text = texts["README.md"][:_CARD_CHARACTERS].decode(errors="replace")
         claims += card_tokens(text, path)
         bases, problem = card_bases(text)
         if problem:
@@ -78,6 +80,8 @@ def card_bases(text: str) -> tuple[tuple[str, ...], str]:
     match = re.match(r"---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|$)", text, re.DOTALL)
     if match is None:
         return (), ""
+    if len(match[1]) > _CARD_CHARACTERS // 16:
+        return (), "the front matter is longer than any card's"
     import yaml  # a third of a small scan's time: only where there is a card
 
     try:
@@ -96,6 +100,8 @@ def _claim(quantity: str, value: object, source: str, where: str) -> list[Claim]
     if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
         return []
     try:
+        if isinstance(value, Decimal) and not -100 < value.adjusted() < 100:  # its fraction would fill the memory
+            return []
         number = Fraction(value)
     except (ValueError, OverflowError, InvalidOperation):
         return []

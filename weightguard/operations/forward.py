@@ -55,7 +55,7 @@ def per_token(matmul: Int64, attention: Int64, window: Int64, context: int, *, c
     return Fraction(sum(twice.tolist()), 2)
 
 
-def from_architecture(a: Architecture, parameters: Parameters, *, all_experts: bool) -> Forward:
+def from_architecture(a: Architecture, parameters: Parameters, kernel_positions: int, *, all_experts: bool) -> Forward:
     """By the layers of an architecture; `all_experts` bounds a mixture with every expert active."""
     rows = len(a.dense)
     matmul, attention = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
@@ -71,10 +71,13 @@ def from_architecture(a: Architecture, parameters: Parameters, *, all_experts: b
     upper = most if all_experts else matmul
     bound_matmul = upper.copy()
     # What an architecture looks up or adds is bounded as if it multiplied: a name alone never makes a weight idle.
-    idle = 2 * (a.lookups + a.vectors + parameters.possible)
+    idle = 2 * (a.lookups + a.vectors + parameters.possible + parameters.unused + a.kernels * (kernel_positions - 1))
     if idle >= 1 << 61:
         raise Unreadable("limit", "more than 2^61 operations a token")
     bound_matmul[-1] += idle
+    bound_attention = attention.copy()
+    if not a.query_seen:  # fused or renamed: no shape shows the heads, so they are at least as wide as the hidden size
+        bound_attention[:-1] = np.maximum(attention[:-1], 4 * a.hidden_size)
     terms = [
         Term(
             "layers and head", Fraction(2 * int(a.dense[kept].sum())), "operations/token", "2 x weights that multiply", FORMULA
@@ -106,7 +109,7 @@ def from_architecture(a: Architecture, parameters: Parameters, *, all_experts: b
         layer_attention=attention,
         window=a.window,
         bound_matmul=bound_matmul,
-        bound_attention=attention,
+        bound_attention=bound_attention,
         terms=tuple(t for t in terms if t.value),
         assumptions=tuple(assumptions),
     )
@@ -135,7 +138,7 @@ def from_tensors(table: TensorTable, parameters: Parameters, kernel_positions: i
         else:  # and a vector so long that it is weights of unknown shape, flattened
             kernels += logical
     width = _attention_width(table, weights, ranks)
-    matmul = (2 * matrices + 2 * kernels * kernel_positions) * repeats + 2 * parameters.possible
+    matmul = (2 * matrices + 2 * kernels * kernel_positions) * repeats + 2 * (parameters.possible + parameters.unused)
     attention = 4 * width * repeats
     if max(matmul, attention) >= 1 << 62:
         raise Unreadable("limit", "more than 2^62 operations a token")

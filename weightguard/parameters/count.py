@@ -12,9 +12,11 @@ from weightguard.kernels.sums import sum_by_group
 from weightguard.models import Model
 from weightguard.parameters.packing import unpack
 from weightguard.parameters.ties import tie_by_config, tie_by_storage
-from weightguard.roles import BUFFER, COPY, OTHER, ROLES, SMALL_INTEGERS, WEIGHT, roles_by_name
-from weightguard.tensors import DTYPE_BITS, DTYPES, Int64, TensorTable, UInt8
+from weightguard.roles import BUFFER, COPY, OPTIMIZER, OTHER, ROLES, SMALL_INTEGERS, WEIGHT, roles_by_name
+from weightguard.tensors import DTYPE_BITS, DTYPE_CODES, DTYPES, FLOATING, Int64, TensorTable, UInt8
 from weightguard.values import Finding
+
+_COMPLEX = (DTYPE_CODES["C64"], DTYPE_CODES["C128"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +35,8 @@ class Parameters:
     roles: UInt8
     logical: Int64
     possible: int
+    unused: int
+    slots: Mapping[str, int]
     findings: tuple[Finding, ...]
 
 
@@ -48,6 +52,13 @@ def count(model: Model, tied: bool) -> Parameters:
     if tied:
         tie_by_config(table, roles, logical)
     possible, unknown = _unexplained(table, roles)
+    floating = np.isin(table.dtypes, sorted(FLOATING))
+    complex_ = np.isin(table.dtypes, _COMPLEX)
+    unused = sum(table.elements[floating & (roles == BUFFER)].tolist()) + 3 * sum(logical[complex_].tolist())
+    slots: dict[str, int] = {}
+    for row in np.flatnonzero(roles == OPTIMIZER).tolist():
+        slot = table.names[row].rpartition(".")[2]
+        slots[slot] = slots.get(slot, 0) + int(table.elements[row])
     if possible:
         text = (
             f"integer tensors of no known scheme, {unknown} first: up to {possible} weights of one bit are assumed in the bound"
@@ -66,6 +77,8 @@ def count(model: Model, tied: bool) -> Parameters:
         roles=roles,
         logical=logical,
         possible=possible,
+        unused=unused,
+        slots=slots,
         findings=findings,
     )
 

@@ -18,9 +18,9 @@ _MOST_FINDINGS = 5
 _MOST_UNREAD = 20
 
 
-def wants_colour(stream: TextIO) -> bool:
+def wants_colour(stream: TextIO | None) -> bool:
     """Colour only on a terminal, and not where NO_COLOR is set to anything."""
-    return stream.isatty() and not os.environ.get("NO_COLOR")
+    return stream is not None and stream.isatty() and not os.environ.get("NO_COLOR")
 
 
 def printable(text: str) -> str:
@@ -51,7 +51,7 @@ def render(report: Report, *, quiet: bool = False, colour: bool = False) -> str:
             lines += _allowed(m, paint, conditions)
         lines.append("")
     for u in report.unread[:_MOST_UNREAD]:
-        lines += [paint("UNREAD", _YELLOW) + "  " + printable(u.path), *_labelled("why", f"{u.reason}: {u.detail}")]
+        lines += [*_path("UNREAD", _YELLOW, u.path, paint), *_labelled("why", f"{u.reason}: {u.detail}")]
     if len(report.unread) > _MOST_UNREAD:
         lines.append(f"  and {len(report.unread) - _MOST_UNREAD} more unread; --format json lists all")
     if report.unread:
@@ -91,7 +91,7 @@ def _headline(report: Report, paint: _Paint) -> str:
 
 
 def _blocked(m: ModelReport, paint: _Paint) -> list[str]:
-    lines = [paint("BLOCK", _RED) + "   " + printable(m.path), *_labelled("what", _what(m))]
+    lines = [*_path("BLOCK", _RED, m.path, paint), *_labelled("what", _what(m))]
     for v in m.verdicts:
         if v.status != "not_controlled":
             status = "controlled" if v.status == "controlled" else "undetermined"
@@ -105,7 +105,7 @@ def _blocked(m: ModelReport, paint: _Paint) -> list[str]:
 
 
 def _allowed(m: ModelReport, paint: _Paint, conditions: dict[str, int]) -> list[str]:
-    lines = [paint("ALLOW", _GREEN) + "   " + printable(m.path), *_labelled("what", _what(m))]
+    lines = [*_path("ALLOW", _GREEN, m.path, paint), *_labelled("what", _what(m))]
     for v in m.verdicts:
         numbers = [conditions.setdefault(text, len(conditions) + 1) for text in v.conditions]
         rests = f" {''.join(f'[{n}]' for n in numbers)}" if numbers else ""
@@ -152,6 +152,11 @@ def _law(report: Report) -> list[str]:
         )
         lines += _wrap("Not assessed: " + "; ".join(v.not_assessed) + ".", "", "  ")
     return lines
+
+
+def _path(word: str, code: str, path: str, paint: _Paint) -> list[str]:
+    first, *rest = _wrap(path, f"{word:<{_LABEL}}", " " * _LABEL)
+    return [paint(word, code) + first[len(word) :], *rest]
 
 
 def _labelled(label: str, text: str) -> list[str]:

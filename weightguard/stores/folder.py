@@ -12,8 +12,6 @@ from weightguard.limits import Limits
 from weightguard.stores.local import unreadable
 from weightguard.values import Finding, Unread
 
-NOT_WALKED = frozenset({".git"})  # a repository's own store: packed history, which the pre-push hook reads by `git cat-file`
-
 
 @dataclass(frozen=True)
 class Found:
@@ -95,8 +93,10 @@ class _Walk:
         # A revision of a cached model that shares some of its blobs with another is judged with them; one that shares all is the same.
         folders = {f.folder for f in self._found.values()}
         again = [f for f in self._again if f.folder in folders and self._found[f.real].shown != f.shown]
-        files = sorted({f.shown: f for f in (*self._found.values(), *again)}.values(), key=lambda f: f.shown)
-        return Listing(tuple(files), tuple(self._unread), tuple(self._findings))
+        files = tuple(sorted((*self._found.values(), *again), key=lambda f: f.shown))
+        if len({f.shown for f in files}) < len(files):
+            raise ConfigurationError("two targets are reached by one path: name them by paths without links and ..")
+        return Listing(files, tuple(self._unread), tuple(self._findings))
 
     def add(self, shown: str, real: str, *, whole_folder: bool) -> None:
         old = self._found.get(real)
@@ -122,9 +122,11 @@ class _Walk:
                 continue
             for name, path, kind in self._entries(shown, real):
                 below = f"{shown}/{name}" if shown != "." else name
-                if kind == "folder" and name in NOT_WALKED:
-                    text = "a version control store is not walked: its pre-push hook reads what leaves it"
+                if kind == "folder" and name == "objects" and f"/{shown}".endswith("/.git") and _is_repository(real):
+                    text = "git's own store of objects is not walked: the pre-push hook reads what leaves it"
                     self._findings.append(Finding("not-walked", "info", text, below))
+                elif kind == "file" and name == "index" and _is_repository(real):
+                    continue  # git's list of the working tree's files, which are walked themselves
                 elif kind == "folder":
                     pending.append((below, path, depth + 1))
                 elif kind == "file":
@@ -162,6 +164,11 @@ class _Walk:
 
     def _refuse(self, shown: str, why: Unreadable) -> None:
         self._unread.append(Unread(shown, why.reason, why.detail))
+
+
+def _is_repository(folder: str) -> bool:
+    """Whether a folder is a git directory (gitrepository-layout(5))."""
+    return all(os.path.exists(os.path.join(folder, name)) for name in ("HEAD", "objects", "refs"))
 
 
 def _inside(path: str, folder: str) -> bool:
