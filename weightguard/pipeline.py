@@ -50,6 +50,7 @@ class Request:
 
 
 PART_MISSING = "part-missing"
+_MOST_REASONS = 5  # of what is missing, in one sentence; all are findings
 _FEW_VALUES = 1 << 20  # steps, rates and the like, beside the smallest models
 
 
@@ -117,7 +118,7 @@ def _judge(model: Model, declared: Attached, request: Request, digest: Digest) -
         *_too_much_state(parameters),
     )
     forward, limit = _forward(model, parameters, architecture, config, policy)
-    missing += limit
+    missing = tuple(dict.fromkeys((*missing, *limit)))
 
     bounds = _bounds(policy)
     config_context = config.number(*CONTEXT) or 0 if config else 0
@@ -152,7 +153,8 @@ def _judge(model: Model, declared: Attached, request: Request, digest: Digest) -
         conditions += (f"rests on an unsigned declaration ({', '.join(d.path for d in declared.clearing)})",)
     facts = Facts(
         complete=not missing,
-        incomplete="; ".join(missing),
+        incomplete="; ".join(missing[:_MOST_REASONS])
+        + (f"; and {more} more" if (more := len(missing) - _MOST_REASONS) > 0 else ""),
         operations=operations.interval,
         published=declared.published,
         base=clearing.base if clearing else None,

@@ -111,16 +111,23 @@ def describe(
     findings: list[Finding] = []
     routing = family.experts(config)
     experts, used = np.ones(rows, np.int64), np.ones(rows, np.int64)
+    fewer: list[int] = []
+    more: list[int] = []
     for layer, n in experts_stored(table, parameters.roles, at).items():
         claimed, k = routing or (n, n)
         if claimed > n:
-            findings.append(Finding("part-missing", "high", f"layer {layer} has {n} of {claimed} experts", path))
+            fewer.append(layer)
             k = n
         elif claimed < n:
-            text = f"config.json says {claimed} experts, layer {layer} stores {n}: every expert is taken as active"
-            findings.append(Finding("config-contradicts-weights", "high", text, path))
+            more.append(layer)
             k = n
         experts[layer], used[layer] = n, k
+    if fewer:
+        text = f"{len(fewer)} layers have fewer experts than config.json says, layer {fewer[0]} first"
+        findings.append(Finding("part-missing", "high", text, path))
+    if more:
+        text = f"{len(more)} layers store more experts than config.json says, layer {more[0]} first: every expert is taken as active"
+        findings.append(Finding("config-contradicts-weights", "high", text, path))
     window = np.zeros(rows, np.int64)
     window[:layers] = family.windows(config, layers)
     inside = np.zeros(rows, np.int64)

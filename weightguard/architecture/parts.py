@@ -11,9 +11,11 @@ from weightguard.architecture.columns import stacks_of
 from weightguard.architecture.config import Config, repeats
 from weightguard.tensors import TensorTable
 
-_ADAPTER = re.compile(
-    r"(?:^|[._])(?:lora_(?:[AB]|embedding_[AB])|lora[._](?:up|down)|boft_|prompt_embeddings|prompt_encoder|hada_w[12]_[ab]|lokr_w[12]|ia3_l|oft_[rs]|vera_lambda)"
-)
+_ADAPTER_NAMES = (
+    "lora_[AB]", "lora_embedding_[AB]", "lora[._](?:up|down)", "hada_w[12]_[ab]", "lokr_w[12]", "ia3_l", "oft_[rs]", "boft_",
+    "vera_lambda", "prompt_embeddings", "prompt_encoder",
+)  # fmt: skip
+_ADAPTER = re.compile(rf"(?:^|[._])(?:{'|'.join(_ADAPTER_NAMES)})")
 _ADAPTER_WORDS = ("lora", "hada_w", "lokr_w", "ia3_l", "oft_", "vera_l", "prompt_e")
 _NORM = re.compile(r"norm|ln_|(?:^|\.)ln|head|pooler|predictions|classifier", re.IGNORECASE)
 _LARGE = 1_000_000_000  # elements from which any numbered list counts as layers
@@ -26,8 +28,9 @@ def _inside(name: str, stacks: Iterable[str]) -> bool:
 
 
 def missing_parts(table: TensorTable, config: Config | None, layers: int | None) -> list[str]:
-    """One line for each sign; empty for weights that look whole. `layers`: how many the config claims. "Missing layers are seen by numbers that don't start at 0, have
-    gaps, or are fewer than the config says".
+    """One line for each sign; empty for weights that look whole. `layers`: how many the config claims.
+
+    "Missing layers are seen by numbers that don't start at 0, have gaps, or are fewer than the config says".
     """
     found = []
     adapters = sum(_ADAPTER.search(name) is not None for name in table.names if any(w in name for w in _ADAPTER_WORDS))

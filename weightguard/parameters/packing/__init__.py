@@ -34,20 +34,23 @@ def unpack(table: TensorTable, roles: UInt8, logical: Int64, config: Any, path: 
     met: dict[str, None] = {}
     findings: list[Finding] = []
     done: set[int] = set()
+    overscaled: list[str] = []
     for scheme in SCHEMES:
         for packed in scheme.find(table, rows, claimed):
             if packed.row in done:
                 continue
             done.add(packed.row)
             if sum(int(table.elements[r]) for r in packed.beside) > max(packed.logical, 64):
-                text = f"{table.names[packed.row]} has more scales than weights: all are counted as weights"
-                findings.append(Finding("scales-exceed-weights", "high", text, path))
+                overscaled.append(table.names[packed.row])
                 continue
             roles[packed.row], logical[packed.row] = WEIGHT, packed.logical
             for row in packed.beside:
                 roles[row], logical[row] = QUANTIZATION, 0
                 done.add(row)
             met[_name(scheme, packed, table)] = None
+    if overscaled:
+        text = f"{len(overscaled)} tensors have more scales than weights, {overscaled[0]} first: all are counted as weights"
+        findings.append(Finding("scales-exceed-weights", "high", text, path))
     method = claimed.get("quant_method")
     if claimed and not met:
         said = f" {method!r}" if isinstance(method, str) else ""
