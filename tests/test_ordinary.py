@@ -1,4 +1,4 @@
-"""Ordinary folders pass: what transformers' own `save_pretrained` and `torch.save` write, with the counts of the classes themselves."""
+"""Ordinary folders pass: what `save_pretrained` and `torch.save` write, with the counts of the classes themselves."""
 
 from __future__ import annotations
 
