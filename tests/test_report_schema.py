@@ -34,6 +34,7 @@ from weightguard.demo.layouts import deepseek_v3, gptq, llama_8b
 from weightguard.demo.write import write_model
 from weightguard.errors import REASONS
 from weightguard.formats import FORMATS
+from weightguard.demo import corpus
 from weightguard.policy import built_in, strict
 from weightguard.roles import ROLES
 from weightguard.tensors import DTYPES
@@ -294,3 +295,10 @@ def test_a_small_model_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     by_hand = 2 * 80 * 32 + 2 * (2 * 32 * 32 + 2 * 16 * 32 + 3 * 48 * 32 + 2 * 32) + 32
     assert parameters["total"] == by_hand
     assert SMALL.config["vocab_size"] == 80
+
+
+def test_the_report_of_the_demo_validates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus.write(str(tmp_path))
+    report = scan(tmp_path, monkeypatch)
+    assert len(report["models"]) >= 6
+    assert faults(report) == []

@@ -6,7 +6,7 @@ import json
 
 _TEMPLATE = """\
 # Training declaration: what no checkpoint can prove. Replace each "FILL IN" and remove the # of what applies.
-# Check it with: weightguard declare PATH
+# Check it with: weightguard declare --check PATH
 schema = "weightguard/declaration/1"
 
 [model]
