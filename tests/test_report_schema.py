@@ -30,11 +30,11 @@ from tests.layouts import (
     write_small,
     write_sparse,
 )
+from weightguard.demo import corpus
 from weightguard.demo.layouts import deepseek_v3, gptq, llama_8b
 from weightguard.demo.write import write_model
 from weightguard.errors import REASONS
 from weightguard.formats import FORMATS
-from weightguard.demo import corpus
 from weightguard.policy import built_in, strict
 from weightguard.roles import ROLES
 from weightguard.tensors import DTYPES
