@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from fractions import Fraction
 from pathlib import Path
 
@@ -96,3 +97,14 @@ def test_an_absurd_config_never_makes_a_small_number(tmp_path: Path, wrong: dict
     high = model.training_operations.interval.high
     assert high is None or high >= 3 * 2 * 70_553_706_496 * 10**14 * Fraction(3, 2)
     assert model.findings
+
+
+def test_layers_that_share_weights_are_charged_as_often_as_the_config_says(tmp_path: Path) -> None:
+    """ALBERT: one group of weights for 12 layers. By hand: 4 x 256 a key and layer for 256-wide queries, over 512 keys."""
+    block = "albert.encoder.albert_layer_groups.0.albert_layers.0."
+    tensors = [(f"{block}attention.{n}.weight", "F32", (256, 256)) for n in ("query", "key", "value", "dense")]
+    write_safetensors(str(tmp_path / "model.safetensors"), tensors)
+    config = {"model_type": "albert", "num_hidden_layers": 12, "num_hidden_groups": 1, "max_position_embeddings": 512}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    high = scanned(tmp_path).training_operations.interval.high
+    assert high == 3 * 12 * (2 * 4 * 256 * 256 + 4 * 256 * 512) * 10**14 * Fraction(3, 2)

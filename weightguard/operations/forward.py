@@ -154,6 +154,8 @@ def from_tensors(table: TensorTable, parameters: Parameters, kernel_positions: i
         Term("attention at most", Fraction(attention), "operations/token/key", "4 x query width of each block", FORMULA),
     ]
     shared = f", layers shared {repeats} times as config.json says" if repeats > 1 else ""
+    if not width:
+        shared += "; and no attention between tokens, as no tensor is named as its query or stands in a numbered layer"
     one = np.ones(1, np.int64)
     best = 2 * sum(int(parameters.logical[row]) for row in weights if ranks[row] >= 2)
     return Forward(
@@ -173,7 +175,7 @@ def from_tensors(table: TensorTable, parameters: Parameters, kernel_positions: i
 
 
 def _attention_width(table: TensorTable, weights: list[int], ranks: list[int]) -> int:
-    """The sum over all numbered blocks of the width of their queries, or of their widest matrix."""
+    """The sum over all numbered blocks of the width of their queries, or of their widest matrix, and over queries outside of them."""
     rows = {table.names[row]: row for row in weights if ranks[row] >= 2}
     stacks: Mapping[str, Mapping[int, set[str]]] = stacks_of(table)
     total = 0
@@ -183,4 +185,6 @@ def _attention_width(table: TensorTable, weights: list[int], ranks: list[int]) -
             queries = [shape[0] for n, shape in shapes.items() if _QUERY.search("." + n)]
             widest = max((max(shape) for shape in shapes.values()), default=0)
             total += max(queries) if queries else widest
-    return total
+    inside = tuple(stacks)
+    outside = (row for name, row in rows.items() if not name.startswith(inside) and _QUERY.search("." + name))
+    return total + sum(table.shape(row)[0] for row in outside)
