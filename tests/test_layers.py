@@ -16,7 +16,7 @@ from tests.layouts import ROOT
 
 PACKAGE = ROOT / "weightguard"
 
-# Each layer imports from those above it and from itself; design.md section 3, style.md 3.2.
+# Each layer imports from those above it and from itself.
 ORDER = (
     ("values", "errors", "limits", "version", "toml_lines"),
     ("kernels",),

@@ -22,7 +22,7 @@ from weightguard.report import ModelReport
 
 full = pytest.mark.full
 MAKE_PY = "WEIGHTGUARD_ORACLE"
-"""Folder of a run of ../shared/oracle/make.py, whose expected.jsonl was made by other code than ours."""
+"""Folder of an independent run over the same classes, whose expected.jsonl was made by other code than ours."""
 
 # Configurations unlike the class's default; the first of deepseek_v2 has no number of experts a token.
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -246,7 +246,7 @@ def header(path: Path) -> list[Tensor]:
 
 
 @full
-@pytest.mark.skipif(MAKE_PY not in os.environ, reason=f"{MAKE_PY} names no folder that shared/oracle/make.py wrote")
+@pytest.mark.skipif(MAKE_PY not in os.environ, reason=f"{MAKE_PY} names no folder of an independent run")
 def test_the_independent_oracle_agrees() -> None:
     folder = Path(os.environ.get(MAKE_PY, ""))
     lines = [json.loads(line) for line in (folder / "expected.jsonl").read_text().splitlines()]

@@ -122,7 +122,7 @@ def test_keep_refuses_a_folder_that_holds_something(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("layout", "parameters"),
     [
-        (llama_8b(), 8_030_261_248),  # the counts on the models' cards and in ../shared/oracle
+        (llama_8b(), 8_030_261_248),  # the counts on the models' cards and of their classes
         (llama_70b(), 70_553_706_496),
         (llama_405b(), 405_853_388_800),
         (deepseek_v3(), 671_026_404_352),

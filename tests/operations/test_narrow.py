@@ -1,4 +1,4 @@
-"""Who may move which end: design, section 5."""
+"""Who may move which end of the interval."""
 
 from __future__ import annotations
 

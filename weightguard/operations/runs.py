@@ -14,7 +14,7 @@ from weightguard.values import UNBOUNDED, ZERO, Interval, Term, highest
 if TYPE_CHECKING:  # most scans read no declaration
     from weightguard.evidence.declaration import Declaration, Run
 
-LOW, HIGH = Fraction("0.95"), Fraction("1.3")  # compute.md 1.8, point 2: unknown context mix and packing
+LOW, HIGH = Fraction("0.95"), Fraction("1.3")  # unknown context mix and packing: published totals lie within it
 
 
 @dataclass(frozen=True)
