@@ -31,7 +31,7 @@ ORDER = (
     ("operations",),
     ("rules",),
     ("policy",),
-    ("report", "reading", "pipeline"),
+    ("report", "reading", "judge", "pipeline"),
     ("reports",),
     ("demo",),
     ("gates",),

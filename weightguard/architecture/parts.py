@@ -9,6 +9,7 @@ from itertools import count
 
 from weightguard.architecture.columns import stacks_of
 from weightguard.architecture.config import Config, repeats
+from weightguard.parameters.count import Parameters
 from weightguard.tensors import TensorTable
 
 _ADAPTER_NAMES = (
@@ -18,6 +19,7 @@ _ADAPTER_NAMES = (
 _ADAPTER = re.compile(rf"(?:^|[._])(?:{'|'.join(_ADAPTER_NAMES)})")
 _ADAPTER_WORDS = ("lora", "hada_w", "lokr_w", "ia3_l", "oft_", "vera_l", "prompt_e")
 _NORM = re.compile(r"norm|ln_|(?:^|\.)ln|head|pooler|predictions|classifier", re.IGNORECASE)
+_FEW_VALUES = 1 << 20  # steps, rates and the like, beside the smallest models
 _LARGE = 1_000_000_000  # elements from which any numbered list counts as layers
 _FEWEST_NAMES = 6
 """Tensors of a block that make it a transformer's or a mixer's layer: a list of small modules may have gaps by design."""
@@ -56,3 +58,11 @@ def missing_parts(table: TensorTable, config: Config | None, layers: int | None)
         if most < layers:
             found.append(f"config.json says {layers} layers, the weights have {most}")
     return found
+
+
+def too_much_state(parameters: Parameters) -> list[str]:
+    """Optimizers keep up to four values a weight, each in a slot of its own: more is the state of weights that are not here."""
+    most = max(parameters.total + parameters.total // 50, _FEW_VALUES)
+    if any(values > most for values in parameters.slots.values()) or parameters.by_role["optimizer"] > 4 * most:
+        return ["optimizer state of more weights than are here"]
+    return []

@@ -45,3 +45,8 @@ def from_weights(forward: Forward, config_context: int, bounds: Bounds) -> Opera
         Term("bound", high, "operations", "product of the above", "whole weights, trained as they stand"),
     )
     return Operations(Interval(Fraction(0), None, high), "weights", terms, assumptions=forward.assumptions)
+
+
+def least(forward: Forward | None, parameters: int) -> Fraction:
+    """Operations below which nobody trains all of these weights: a thousandth of a token a parameter."""
+    return Fraction(BACKWARD * forward.matmul * parameters, 1000) if forward else Fraction(0)

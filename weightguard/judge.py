@@ -1,0 +1,259 @@
+"""One model, from its files to its verdicts and the decision: counts, architecture, operations, law."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import partial
+from typing import TYPE_CHECKING
+
+from weightguard.architecture import families
+from weightguard.architecture.config import CONTEXT, Config, claimed_layers, language_model, repeats
+from weightguard.architecture.describe import Architecture, active, describe
+from weightguard.architecture.parts import missing_parts, too_much_state
+from weightguard.errors import Unreadable
+from weightguard.evidence import sidecars
+from weightguard.evidence.attached import Attached, Digest
+from weightguard.evidence.publication import Published
+from weightguard.models import Model
+from weightguard.operations.bound import Bounds, from_weights, least
+from weightguard.operations.forward import Forward, from_architecture, from_tensors
+from weightguard.operations.narrow import Narrowed, narrow, unbounded
+from weightguard.operations.runs import Lineage, of_lineage
+from weightguard.parameters.count import Parameters, count, is_tied
+from weightguard.policy import Policy, decide, waived
+from weightguard.report import Counts, File, ModelReport
+from weightguard.roles import ROLES
+from weightguard.rules.regime import Facts, regime
+from weightguard.rules.us_ear_4e091.entry import technical_note_3_uncounted
+from weightguard.values import UNBOUNDED, Claim, Finding, Operations, Verdict
+
+if TYPE_CHECKING:  # read only where there is one
+    from weightguard.evidence.declaration import Declaration
+
+PART_MISSING = "part-missing"
+_MOST_REASONS = 5  # of what is missing, in one sentence; all are findings
+
+
+def judge(model: Model, declared: Attached, policy: Policy, as_of: date, digest: Digest) -> ModelReport:
+    """The report on one model. `digest`: SHA-256 of a weight file by its path, for waivers."""
+    weights = _weigh(model, policy)
+    claims = sidecars.collect(model.texts, model.index_metadata, model.folder)
+    clearing = _lineages(declared.clearing, weights.forward, weights.context)
+    raising = _lineages(declared.raising, weights.forward, weights.context)
+    contradictions = _contradictions(declared, (*clearing, *raising), weights)
+    narrowed = narrow(
+        weights.bound,
+        weights.forward,
+        claims.claims,
+        _widest(clearing),
+        _widest(raising),
+        declared.paths,
+        contradicted=bool(contradictions),
+        context=weights.context,
+    )
+    uncounted = tuple(line for d, lineage in (*clearing, *raising) for line in technical_note_3_uncounted(d, lineage.runs))
+    operations = unbounded(narrowed.operations) if weights.missing or uncounted else narrowed.operations
+    facts = _facts(weights, declared, narrowed, operations, _widest(clearing), uncounted, claims.bases)
+    verdicts = tuple(regime(id).classify(facts, as_of) for id in policy.regimes)
+    counted, waivers = _unwaived(verdicts, model, policy, as_of, digest)
+    findings = (
+        *weights.findings,
+        *claims.findings,
+        *_claimed_counts(claims.claims, weights.parameters, model.path),
+        *contradictions,
+        *narrowed.findings,
+        *(Finding(PART_MISSING, "high", line, model.path) for line in weights.missing),
+        *waivers,
+    )
+    p = weights.parameters
+    return ModelReport(
+        name=model.name,
+        path=model.path,
+        complete=not weights.missing,
+        missing=weights.missing,
+        files=tuple(File(f.path, f.container.format, f.bytes) for f in model.files),
+        parameters=Counts(
+            p.total,
+            active(weights.architecture, p.total) if weights.architecture else p.total,
+            p.stored,
+            p.by_role,
+            p.by_dtype,
+            p.quantization,
+        ),
+        architecture=weights.architecture,
+        forward_operations=weights.forward,
+        training_operations=operations,
+        verdicts=verdicts,
+        decision=decide(counted, findings, policy),
+        findings=findings,
+    )
+
+
+def not_judged(model: Model, why: str) -> ModelReport:
+    """A model that a fault of ours kept from being judged: it stays in the report, and is blocked."""
+    return ModelReport(
+        name=model.name,
+        path=model.path,
+        complete=False,
+        missing=(why,),
+        files=tuple(File(f.path, f.container.format, f.bytes) for f in model.files),
+        parameters=Counts(0, 0, 0, dict.fromkeys(ROLES, 0), {}, None),
+        architecture=None,
+        forward_operations=None,
+        training_operations=Operations(UNBOUNDED, "not judged"),
+        verdicts=(),
+        decision="block",
+        findings=(Finding("not-judged", "critical", why, model.path),),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Weights:
+    """What the weights and their config say by themselves. `context`: tokens that a declaration means where it says none."""
+
+    parameters: Parameters
+    architecture: Architecture | None
+    forward: Forward | None
+    bound: Operations
+    context: int
+    missing: tuple[str, ...]
+    findings: tuple[Finding, ...]
+
+
+def _weigh(model: Model, policy: Policy) -> _Weights:
+    config = language_model(model.config) if model.config is not None else None
+    family = families.find(config) if config is not None else None
+    tied = is_tied(config.values if config else None, family.tied if family else False)
+    parameters = count(model, tied)
+    architecture: Architecture | None = None
+    wrong: tuple[Finding, ...] = ()
+    if config is not None and family is not None:
+        architecture, wrong = describe(model.tensors, parameters, config, family, tied, model.path)
+    forward, limit = _forward(model, parameters, architecture, config, policy)
+    bounds = Bounds(policy.maximum_training_tokens, policy.bound_context, policy.post_training_factor, policy.kernel_positions)
+    config_context = (config.number(*CONTEXT) or 0) if config is not None else 0
+    missing = (
+        *model.missing,
+        *(f.message for f in wrong if f.id == PART_MISSING),
+        *missing_parts(model.tensors, config, claimed_layers(model.config) if model.config else None),
+        *too_much_state(parameters),
+        *limit,
+    )
+    return _Weights(
+        parameters,
+        architecture,
+        forward,
+        from_weights(forward, config_context, bounds) if forward else Operations(UNBOUNDED, "weights"),
+        min(config_context or bounds.bound_context, bounds.bound_context),
+        tuple(dict.fromkeys(missing)),
+        (*model.findings, *parameters.findings, *(f for f in wrong if f.id != PART_MISSING)),
+    )
+
+
+def _forward(
+    model: Model, parameters: Parameters, architecture: Architecture | None, config: Config | None, policy: Policy
+) -> tuple[Forward | None, tuple[str, ...]]:
+    try:
+        if architecture is not None:
+            return from_architecture(architecture, parameters, policy.kernel_positions, all_experts=policy.all_experts), ()
+        times = repeats(config) if config else 1
+        return from_tensors(model.tensors, parameters, policy.kernel_positions, times), ()
+    except Unreadable as error:
+        return None, (error.detail,)
+
+
+def _lineages(declarations: Sequence[Declaration], forward: Forward | None, context: int) -> list[tuple[Declaration, Lineage]]:
+    """Each declaration of a model that declares runs, with what they add up to."""
+    if forward is None:
+        return []
+    return [(d, x) for d in declarations if (x := of_lineage(d, forward, context)) is not None]
+
+
+def _widest(lineages: Sequence[tuple[Declaration, Lineage]]) -> Lineage | None:
+    """What declarations of one model say together: "where two speak for one model the wider interval holds"."""
+    if not lineages:
+        return None
+    found = lineages[0][1]
+    for _, other in lineages[1:]:  # without a base: Note 1 asks for one lineage
+        found = Lineage(found.total.union(other.total), None, found.total.union(other.total), found.terms + other.terms)
+    return found
+
+
+def _contradictions(
+    declared: Attached, lineages: Sequence[tuple[Declaration, Lineage]], weights: _Weights
+) -> tuple[Finding, ...]:
+    """How the weights contradict what is declared; the wider interval holds then."""
+    texts = []
+    total = weights.parameters.total
+    if declared.parameters is not None and declared.parameters < total:
+        texts.append(f"{declared.parameters} parameters are declared, the weights hold {total}: the wider interval holds")
+    floor = least(weights.forward, total)
+    if any(x.total.high is not None and x.total.high < floor for _, x in lineages):
+        texts.append("fewer operations are declared than a thousandth of a token a parameter takes: the wider interval holds")
+    return tuple(Finding("declaration-contradicts-weights", "high", text, declared.paths) for text in texts)
+
+
+def _facts(
+    weights: _Weights,
+    declared: Attached,
+    narrowed: Narrowed,
+    operations: Operations,
+    clearing: Lineage | None,
+    uncounted: tuple[str, ...],
+    bases: Sequence[str],
+) -> Facts:
+    """What the law is asked about."""
+    missing = weights.missing
+    more = len(missing) - _MOST_REASONS
+    # published weights are clear whatever their operations rest on
+    by_operations = (*operations.assumptions, *map(_base_condition, bases))
+    conditions = () if isinstance(declared.published, Published) else by_operations
+    if narrowed.declared or declared.published is not None:
+        conditions += (f"rests on an unsigned declaration ({', '.join(d.path for d in declared.clearing)})",)
+    return Facts(
+        complete=not missing,
+        incomplete="; ".join(missing[:_MOST_REASONS]) + (f"; and {more} more" if more > 0 else ""),
+        operations=operations.interval,
+        published=declared.published,
+        base=clearing.base if clearing else None,
+        # an addition that something contradicts bounds nothing
+        additional=clearing.additional if clearing and narrowed.operations.interval == clearing.total else None,
+        whole=declared.whole,
+        data_complete=declared.data_complete,
+        conditions=conditions,
+        method=operations.method,
+        uncounted=uncounted,
+    )
+
+
+def _unwaived(
+    verdicts: Sequence[Verdict], model: Model, policy: Policy, as_of: date, digest: Digest
+) -> tuple[list[Verdict], tuple[Finding, ...]]:
+    """The verdicts that no waiver covers, and what is to be said about the waivers."""
+    files = [(f.bytes, partial(digest, f.path)) for f in model.files]
+    counted: list[Verdict] = []
+    findings: list[Finding] = []
+    for verdict in verdicts if policy.waivers else ():
+        found = waived(policy, files, verdict.regime, as_of)
+        findings += found.findings
+        if found.waiver is None:
+            counted.append(verdict)
+        else:
+            text = f"{verdict.regime} waived until {found.waiver.expires} by {found.waiver.approved_by}: {found.waiver.reason}"
+            findings.append(Finding("waived", "info", text, model.path))
+    return counted if policy.waivers else list(verdicts), tuple(findings)
+
+
+def _base_condition(base: str) -> str:
+    return f"README.md says base_model {base!r}: its operations count as well (Technical Note 2)"
+
+
+def _claimed_counts(claims: Sequence[Claim], parameters: Parameters, path: str) -> tuple[Finding, ...]:
+    """An index that claims another number of parameters than its shards hold is believed in nothing."""
+    said = [claim.high for claim in claims if claim.quantity == "parameters"]
+    if not said or said[0] in (parameters.total, parameters.stored):
+        return ()
+    text = f"the index claims {said[0]} parameters, the weights hold {parameters.total}: the weights count"
+    return (Finding("index-contradicts-weights", "medium", text, path),)
