@@ -21,6 +21,8 @@ from tests.layouts import (
     write_small,
     write_sparse,
 )
+from weightguard.demo.layouts import llama_8b
+from weightguard.demo.write import write_model
 from weightguard.report import ModelReport, Report
 
 TOTAL = values_in(SMALL.tensors)
@@ -411,3 +413,13 @@ def test_an_empty_container_is_no_model(here: Path) -> None:
     write_sparse(here / "m" / "model.safetensors", [])
     report = scan("m")
     assert report.models == () and report.files == 1
+
+
+@pytest.mark.parametrize("name", ["config.json", "trainer_state.json"])
+def test_a_sidecar_as_target_stands_for_the_model_beside_it(tmp_path: Path, name: str) -> None:
+    write_model(str(tmp_path / "m"), llama_8b(), 5 * 10**9)
+    (tmp_path / "m" / "trainer_state.json").write_text("{}")
+    (found,) = weightguard.scan(str(tmp_path / "m" / name)).models
+    assert found.parameters.total == 8_030_261_248
+    (tmp_path / "m" / "README.md").write_text("words")
+    assert not weightguard.scan(str(tmp_path / "m" / "README.md")).models

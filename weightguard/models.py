@@ -21,6 +21,15 @@ CARD = "README.md"
 DECLARATION = "weightguard.toml"
 SIDECARS = frozenset({CONFIG, ADAPTER, TRAINER_STATE, CARD, DECLARATION})
 INDEX_SUFFIX = ".index.json"
+JUDGED_WITH = frozenset({CONFIG, ADAPTER, TRAINER_STATE, DECLARATION})
+"""Sidecars that stand for the models beside them where they are targets: a change of one may change a verdict."""
+WEIGHT_NAMES = tuple(
+    (
+        ".safetensors .bin .pt .pth .ckpt .pkl .pickle .joblib .gguf .ggml .onnx .h5 .hdf5 .keras .npz .npy .tflite .msgpack "
+        ".mar .nemo .distcp .pt2 .pte"
+    ).split()
+)
+"""Names that say weights: a file of such a name that is none is unread, however small."""
 
 _MOST_COPIES = 64  # files that repeat a model in another precision or container, shards included
 # Folders that hold one rank's part of a model (Megatron, NeMo)
@@ -93,6 +102,8 @@ def companions(targets: Iterable[str], names: Sequence[str], indexes: Mapping[st
     for index, named in indexes.items():
         if index in given or not given.isdisjoint(named):
             wanted.update(named)
+    if not given.isdisjoint(JUDGED_WITH):
+        wanted.update(n for n in names if n.endswith(WEIGHT_NAMES))
     families = {_family(n) for n in wanted | given} - {None}
     wanted.update(n for n in names if _family(n) in families)
     return (wanted & set(names)) - given

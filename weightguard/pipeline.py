@@ -9,7 +9,7 @@ from datetime import date
 from weightguard.evidence.attached import attach, sha256
 from weightguard.judge import judge, not_judged
 from weightguard.limits import LIMITS
-from weightguard.models import DECLARATION, assemble
+from weightguard.models import DECLARATION, JUDGED_WITH, Model, assemble
 from weightguard.policy import Policy, as_json, decide
 from weightguard.reading import Progress, read_all
 from weightguard.report import ModelReport, Report
@@ -35,9 +35,7 @@ def scan(request: Request, progress: Progress | None = None) -> Report:
     listing = collect(request.targets, LIMITS)
     reading = read_all(listing, policy.unexplained_bytes, progress)
     asked = {f.shown for f in listing.files}
-    models = [
-        m for folder in reading.folders for m in assemble(folder) if not asked.isdisjoint({m.path, *(f.path for f in m.files)})
-    ]
+    models = [m for folder in reading.folders for m in assemble(folder) if not asked.isdisjoint(_reached_by(m))]
     if not request.read_declarations:
         models = [replace(m, texts={n: t for n, t in m.texts.items() if n != DECLARATION}) for m in models]
 
@@ -71,3 +69,9 @@ def scan(request: Request, progress: Progress | None = None) -> Report:
         other=len({real for path, real in reading.real.items() if path not in spoken_for}),
         decision="block" if blocked else "allow",
     )
+
+
+def _reached_by(model: Model) -> set[str]:
+    """The targets that stand for a model: its files, its index or folder, and the sidecars that it is judged with."""
+    folder = f"{model.folder}/" if model.folder else ""
+    return {model.path, *(f.path for f in model.files), *(folder + name for name in JUDGED_WITH)}

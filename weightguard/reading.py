@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from weightguard.errors import Unreadable
 from weightguard.formats import identify
 from weightguard.limits import LIMITS
-from weightguard.models import INDEX_SUFFIX, Folder, WeightFile, companions, index_files, is_sidecar
+from weightguard.models import INDEX_SUFFIX, WEIGHT_NAMES, Folder, WeightFile, companions, index_files, is_sidecar
 from weightguard.stores.folder import Found, Listing, companion, names_in
 from weightguard.stores.local import LocalFile
 from weightguard.values import Finding, Unread
@@ -18,13 +18,6 @@ from weightguard.values import Finding, Unread
 Progress = Callable[[int, int, str], None]
 """Called before each file with (files done, files in all, path)."""
 
-WEIGHT_NAMES = tuple(
-    (
-        ".safetensors .bin .pt .pth .ckpt .pkl .pickle .joblib .gguf .ggml .onnx .h5 .hdf5 .keras .npz .npy .tflite .msgpack "
-        ".mar .nemo .distcp .pt2 .pte"
-    ).split()
-)
-"""Names that say weights: a file of such a name that is none is unread, however small."""
 _OTHER_NAMES = tuple(
     (
         ".png .jpg .jpeg .gif .webp .bmp .ico .svg .tif .tiff .pdf .txt .md .rst .csv .tsv .json .jsonl .yaml .yml .toml .xml "

@@ -271,7 +271,7 @@ def as_another_user(folder: Path, *targets: str) -> tuple[int, dict[str, Any]]:
     write_small(folder / "warm-up")
     (folder / "warm-up" / "bad.safetensors").write_bytes(raw(b"{"))
     if os.geteuid() == 0:  # pytest's folders are closed to others
-        for above in (folder, *folder.parents[:2]):
+        for above in (folder, *folder.parents[:3]):
             above.chmod(above.stat().st_mode | 0o055)
     done = subprocess.run(
         [sys.executable, "-B", "-c", AS_ANOTHER_USER, *targets],

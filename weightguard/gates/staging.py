@@ -17,9 +17,8 @@ from weightguard.errors import ConfigurationError, Unreadable
 from weightguard.formats import identify
 from weightguard.gates.git import Objects, Repository, lfs_oid
 from weightguard.limits import LIMITS
-from weightguard.models import CONFIG, DECLARATION, INDEX_SUFFIX, companions, index_files, is_sidecar
+from weightguard.models import CONFIG, DECLARATION, INDEX_SUFFIX, WEIGHT_NAMES, companions, index_files, is_sidecar
 from weightguard.policy import Policy, decide
-from weightguard.reading import WEIGHT_NAMES
 from weightguard.report import ModelReport, Report
 from weightguard.stores import ByteSource
 from weightguard.stores.local import LocalFile
