@@ -15,7 +15,7 @@ from weightguard.architecture.parts import missing_parts, too_much_state
 from weightguard.errors import Unreadable
 from weightguard.evidence import sidecars
 from weightguard.evidence.attached import Attached, Digest
-from weightguard.evidence.publication import Published
+from weightguard.evidence.publication import Published, Unclear
 from weightguard.models import Model
 from weightguard.operations.bound import Bounds, from_weights, least
 from weightguard.operations.forward import Forward, from_architecture, from_tensors
@@ -27,7 +27,7 @@ from weightguard.report import Counts, File, ModelReport
 from weightguard.roles import ROLES
 from weightguard.rules.regime import Facts, regime
 from weightguard.rules.us_ear_4e091.entry import technical_note_3_uncounted
-from weightguard.values import UNBOUNDED, Claim, Finding, Operations, Verdict
+from weightguard.values import UNBOUNDED, Claim, Finding, Interval, Operations, Verdict
 
 if TYPE_CHECKING:  # read only where there is one
     from weightguard.evidence.declaration import Declaration
@@ -55,9 +55,9 @@ def judge(model: Model, declared: Attached, policy: Policy, as_of: date, digest:
     )
     uncounted = tuple(line for d, lineage in (*clearing, *raising) for line in technical_note_3_uncounted(d, lineage.runs))
     operations = unbounded(narrowed.operations) if weights.missing or uncounted else narrowed.operations
-    facts = _facts(weights, declared, narrowed, operations, _widest(clearing), uncounted, claims.bases)
+    facts = _facts(weights, declared, narrowed, operations, _widest(clearing), uncounted, claims, bool(contradictions))
     verdicts = tuple(regime(id).classify(facts, as_of) for id in policy.regimes)
-    counted, waivers = _unwaived(verdicts, model, policy, as_of, digest)
+    counted, waivers = _unwaived(verdicts, model, policy, as_of, digest) if not weights.missing else (verdicts, ())
     findings = (
         *weights.findings,
         *claims.findings,
@@ -202,24 +202,28 @@ def _facts(
     operations: Operations,
     clearing: Lineage | None,
     uncounted: tuple[str, ...],
-    bases: Sequence[str],
+    claims: sidecars.Sidecars,
+    contradicted: bool,
 ) -> Facts:
     """What the law is asked about."""
+    published = declared.published
+    if isinstance(published, Published) and (claims.restricted or contradicted):
+        published = Unclear(claims.restricted or "the weights contradict the declaration: they are not the ones it speaks of")
     missing = weights.missing
     more = len(missing) - _MOST_REASONS
     # published weights are clear whatever their operations rest on
-    by_operations = (*operations.assumptions, *map(_base_condition, bases))
-    conditions = () if isinstance(declared.published, Published) else by_operations
-    if narrowed.declared or declared.published is not None:
+    by_operations = (*operations.assumptions, *map(_base_condition, claims.bases))
+    conditions = () if isinstance(published, Published) else by_operations
+    if narrowed.declared or published is not None:
         conditions += (f"rests on an unsigned declaration ({', '.join(d.path for d in declared.clearing)})",)
     return Facts(
         complete=not missing,
         incomplete="; ".join(missing[:_MOST_REASONS]) + (f"; and {more} more" if more > 0 else ""),
         operations=operations.interval,
-        published=declared.published,
-        base=clearing.base if clearing else None,
+        published=published,
+        base=_base(clearing, weights.bound.interval) if clearing and not contradicted else None,
         # an addition that something contradicts bounds nothing
-        additional=clearing.additional if clearing and narrowed.operations.interval == clearing.total else None,
+        additional=clearing.additional if clearing and narrowed.taken else None,
         whole=declared.whole,
         data_complete=declared.data_complete,
         conditions=conditions,
@@ -228,9 +232,18 @@ def _facts(
     )
 
 
+def _base(clearing: Lineage, bound: Interval) -> Interval | None:
+    """The published base, no larger than these weights can have taken: Note 1's 25 percent grows with it."""
+    base, most = clearing.base, bound.high
+    if base is None or most is None:
+        return base
+    best = None if base.best is None else min(base.best, most)
+    return Interval(min(base.low, most), best, most if base.high is None else min(base.high, most))
+
+
 def _unwaived(
     verdicts: Sequence[Verdict], model: Model, policy: Policy, as_of: date, digest: Digest
-) -> tuple[list[Verdict], tuple[Finding, ...]]:
+) -> tuple[Sequence[Verdict], tuple[Finding, ...]]:
     """The verdicts that no waiver covers, and what is to be said about the waivers."""
     files = [(f.bytes, partial(digest, f.path)) for f in model.files]
     counted: list[Verdict] = []

@@ -26,6 +26,7 @@ from weightguard.formats import pickle_file
 from weightguard.formats._pickle import machine
 from weightguard.formats._pickle.abstract import Dict, Globals, Object, Set
 from weightguard.formats._pickle.allowed import is_allowed, judge
+from weightguard.formats._pickle.findings import dangerous
 from weightguard.formats._pickle.machine import run
 from weightguard.formats._pickle.opcodes import CONSTANTS
 from weightguard.limits import LIMITS
@@ -199,7 +200,13 @@ def test_a_pickle_inside_of_a_constant_is_looked_at() -> None:
         ("__builtin__", "set", True, None),
         ("__builtin__", "eval", True, "critical"),
         ("builtins", "getattr", True, "critical"),
-        ("builtins", "getattr", False, "low"),
+        ("builtins", "getattr", False, "critical"),
+        ("posix", "system", False, "critical"),
+        ("typing", "Any", False, None),
+        ("torch.multiprocessing", "Pool", True, "critical"),
+        ("torch.utils.cpp_extension", "subprocess.Popen", True, "critical"),
+        ("torch._C", "PyTorchFileWriter", True, "critical"),
+        ("lightning.pytorch", "Config", True, "low"),
         ("commands", "getoutput", True, "critical"),
         ("subprocess", "Popen", True, "critical"),
         ("subprocess.sub", "Popen", True, "critical"),
@@ -510,3 +517,18 @@ def test_texts_that_no_output_could_hold_are_escaped() -> None:
     container = read(pickle_file, pickle.dumps({"\ud800é": np.zeros(2), "s": "\udfff"}))
     assert list(container.tensors.names) == ["\\ud800é"]
     assert container.scalars == {"s": "\\udfff"}
+
+
+@pytest.mark.parametrize("key", ["__setstate__", "append", "add"])
+def test_a_callable_planted_in_a_state_is_a_call(key: str) -> None:
+    """BUILD sets attributes, and a later BUILD, APPEND or ADDITEMS calls the attribute of that name."""
+    planted = b"cargparse\nNamespace\n)R}S'" + key.encode() + b"'\ncacme.tools\nlaunch\nsb."
+    seen = Globals()
+    run(planted, 0, LIMITS, seen)
+    assert dangerous(seen) == ["acme.tools.launch"]
+
+
+def test_a_class_that_is_given_a_state_itself_is_altered() -> None:
+    seen = Globals()
+    run(b"cargparse\nNamespace\n(N}S'x'\nI1\nstb.", 0, LIMITS, seen)
+    assert dangerous(seen) == ["argparse.Namespace"]

@@ -36,9 +36,10 @@ class Attached:
 
     @property
     def published(self) -> Published | Unclear | None:
-        """What the clearing declarations say of publication; an unclear one makes all unclear."""
+        """What the clearing declarations say of publication; an unclear one, of any, makes all unclear."""
         said = [d.published for d in self.clearing if d.published is not None]
-        return next((p for p in said if isinstance(p, Unclear)), said[0] if said else None)
+        unclear = [d.published for d in self.all if isinstance(d.published, Unclear)]
+        return (unclear or said)[0] if said else None
 
     @property
     def whole(self) -> bool:

@@ -9,12 +9,17 @@ from typing import Any
 
 from weightguard.toml_lines import Checker, Key, shown
 
-# Licences whose own words limit who may use or pass on the weights, or for what: by design never "published" (§ 734.7(a)
-# "without restrictions upon its further dissemination"). Compared with the lower-case licence, as whole words.
-RESTRICTED_LICENCES = (
-    "llama", "gemma", "nc", "noncommercial", "nd", "openrail", "openrail++", "bigscience", "rail", "research", "evaluation",
-    "proprietary", "gated", "nda", "other", "unknown", "custom", "none",
-)  # fmt: skip
+# Licences that let anyone pass the weights on, for any use (§ 734.7(a) "without restrictions upon its further dissemination"), by
+# their SPDX or Hub identifiers. A list of those that restrict would always lack the next one.
+OPEN_LICENCES = frozenset(
+    """
+    apache-2.0 mit mit-0 bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear 0bsd isc zlib unlicense cc0-1.0 cc-by-2.0
+    cc-by-3.0 cc-by-4.0 cc-by-sa-3.0 cc-by-sa-4.0 mpl-2.0 gpl gpl-2.0 gpl-3.0 lgpl lgpl-2.1 lgpl-3.0 agpl-3.0
+    gpl-2.0-only gpl-2.0-or-later gpl-3.0-only gpl-3.0-or-later lgpl-3.0-only lgpl-3.0-or-later agpl-3.0-only
+    agpl-3.0-or-later epl-2.0 eupl-1.2 artistic-2.0 bsl-1.0 ms-pl ecl-2.0 afl-3.0 osl-3.0 postgresql ncsa wtfpl odc-by
+    odbl pddl cdla-permissive-1.0 cdla-permissive-2.0 openmdw openmdw-1.0
+    """.split()
+)
 
 
 @dataclass(frozen=True)
@@ -54,11 +59,10 @@ def read_published(check: Checker, model: Mapping[str, Any], as_of: dt.date) -> 
     if value.get("unrestricted") is not True:
         return Unclear("published does not say unrestricted = true (anyone may get the weights and pass them on)")
     if restricts(licence):
-        return Unclear(f"the licence {shown(licence)} limits who may use or pass on the weights, or is not named")
+        return Unclear(f"the licence {shown(licence)} is not one known to let anyone pass on the weights (apache-2.0, mit ...)")
     return Published(url, day, licence)
 
 
 def restricts(licence: str) -> bool:
-    """Whether a licence is one of those known to limit use or further dissemination, or is no licence's name."""
-    words = "".join(c if c.isalnum() or c == "+" else " " for c in licence.lower()).split()
-    return any(word.rstrip("0123456789") in RESTRICTED_LICENCES for word in words)
+    """Whether a licence is not one of those known to let anyone pass the weights on, for any use."""
+    return licence.strip().lower() not in OPEN_LICENCES

@@ -10,6 +10,7 @@ from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from typing import Any
 
+from weightguard.evidence.publication import restricts
 from weightguard.values import Claim, Finding
 
 _LARGEST = Fraction(10) ** 40
@@ -23,10 +24,11 @@ _UNITS = {"t": 12, "trillion": 12, "b": 9, "billion": 9, "m": 6, "million": 6}
 
 @dataclass(frozen=True)
 class Sidecars:
-    """Claims found, what they say the model derives from, and what was wrong with the files."""
+    """Claims found, what they say the model derives from, why it is not published (or ""), and what was wrong with the files."""
 
     claims: tuple[Claim, ...]
     bases: tuple[str, ...]
+    restricted: str
     findings: tuple[Finding, ...]
 
 
@@ -35,17 +37,19 @@ def collect(texts: Mapping[str, bytes], index_metadata: Mapping[str, Any], folde
     claims: list[Claim] = []
     findings: list[Finding] = []
     bases: tuple[str, ...] = ()
+    restricted = ""
     if "trainer_state.json" in texts:
         claims += trainer_state(texts["trainer_state.json"], _path(folder, "trainer_state.json"))
     if "README.md" in texts:
         path = _path(folder, "README.md")
         text = texts["README.md"][:_CARD_CHARACTERS].decode(errors="replace")
         claims += card_tokens(text, path)
-        bases, problem = card_bases(text)
+        front, problem = front_matter(text)
+        bases, restricted = card_bases(front), card_restriction(front)
         if problem:
             findings.append(Finding("card-unread", "low", problem, path))
     claims += _claim("parameters", index_metadata.get("total_parameters"), "index", "metadata.total_parameters")
-    return Sidecars(tuple(claims), bases, tuple(findings))
+    return Sidecars(tuple(claims), bases, restricted, tuple(findings))
 
 
 def trainer_state(text: bytes, path: str) -> list[Claim]:
@@ -75,24 +79,36 @@ def card_tokens(text: str, path: str) -> list[Claim]:
     return [Claim("training tokens", tokens, tokens, "model card", f'{path}: "{quote[:100]}"', "claimed")]
 
 
-def card_bases(text: str) -> tuple[tuple[str, ...], str]:
-    """`base_model` of a card's YAML front matter (a name or a list of names); and what is wrong with it, if anything."""
+def card_bases(front: Mapping[str, Any]) -> tuple[str, ...]:
+    """`base_model` of a card: a name or a list of names."""
+    base = front.get("base_model")
+    names = [base] if isinstance(base, str) else base if isinstance(base, list) else []
+    return tuple(n for n in names if isinstance(n, str))
+
+
+def card_restriction(front: Mapping[str, Any]) -> str:
+    """What a card says against the weights being anyone's to pass on: its licence, or a gate in front of the files."""
+    licence = front.get("license")
+    if isinstance(licence, str) and restricts(licence):
+        return f"README.md says license: {licence[:60]}"
+    gates = sorted(k for k in front if isinstance(k, str) and k.startswith("extra_gated"))
+    return f"README.md has {gates[0]}: the files are gated" if gates else ""
+
+
+def front_matter(text: str) -> tuple[Mapping[str, Any], str]:
+    """A card's YAML front matter, empty if it has none; and what is wrong with it, if anything."""
     match = re.match(r"---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|$)", text, re.DOTALL)
     if match is None:
-        return (), ""
+        return {}, ""
     if len(match[1]) > _CARD_CHARACTERS // 16:
-        return (), "the front matter is longer than any card's"
+        return {}, "the front matter is longer than any card's"
     import yaml  # a third of a small scan's time: only where there is a card
 
     try:
         front = yaml.load(match[1], Loader=yaml.SafeLoader) if "&" not in match[1] else None  # no aliases: no billion laughs
     except (yaml.YAMLError, ValueError, RecursionError):
-        return (), "the front matter is not YAML"
-    if not isinstance(front, dict):
-        return (), ""
-    base = front.get("base_model")
-    names = [base] if isinstance(base, str) else base if isinstance(base, list) else []
-    return tuple(n for n in names if isinstance(n, str)), ""
+        return {}, "the front matter is not YAML"
+    return (front if isinstance(front, dict) else {}), ""
 
 
 def _claim(quantity: str, value: object, source: str, where: str) -> list[Claim]:

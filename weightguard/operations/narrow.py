@@ -15,11 +15,15 @@ from weightguard.values import Claim, Finding, Interval, Operations, highest
 
 @dataclass(frozen=True)
 class Narrowed:
-    """`operations` with their findings; `declared`: whether a declaration lowered the upper end."""
+    """`operations` with their findings; `declared`: whether a declaration lowered the upper end.
+
+    taken: whether the clearing declarations stand as they are: nothing contradicts, raises or claims above them.
+    """
 
     operations: Operations
     findings: tuple[Finding, ...]
     declared: bool
+    taken: bool
 
 
 def narrow(
@@ -41,7 +45,7 @@ def narrow(
     findings: list[Finding] = []
     interval, claimed = _claimed(bound.interval, claims, forward, context)
     evidence, terms, assumptions, method = claims, bound.terms, bound.assumptions, bound.method
-    lowered = False
+    lowered = taken = False
     for lineage, clears in ((clearing, True), (raising, False)):
         if lineage is None:
             continue
@@ -56,6 +60,8 @@ def narrow(
         if clears and not below and not contradicted:
             lowered = declared.high is not None and (interval.high is None or declared.high < interval.high)
             interval, method = declared, "declaration"
+            most = lineage.additional.high
+            taken = raising is None and (most is None or all(c.high is not None and c.high <= most for c in claimed))
             assumptions = forward.assumptions if forward else ()
         else:
             interval, method = highest(interval, declared), f"{method}, raised by a declaration"
@@ -63,7 +69,7 @@ def narrow(
         high = declared.high if declared.high is not None else declared.low
         evidence += (Claim("training operations", declared.low, high, "declaration", declared_in, "declared"),)
     operations = Operations(interval, method, terms, evidence, assumptions)
-    return Narrowed(operations, tuple(findings), lowered)
+    return Narrowed(operations, tuple(findings), lowered, taken)
 
 
 def _claimed(

@@ -57,6 +57,7 @@ torch._utils._rebuild_meta_tensor_no_storage torch._utils._rebuild_wrapper_subcl
 torch._utils._rebuild_device_tensor_from_numpy torch._utils._rebuild_device_tensor_from_cpu_tensor
 torch._utils._rebuild_xla_tensor
 torch.jit._pickle.build_intlist torch.jit._pickle.build_tensorlist torch.jit._pickle.build_doublelist
+numpy.random.bit_generator.__pyx_unpickle_SeedSequence numpy.random.bit_generator.SeedSequence numpy.ma.core._mareconstruct
 torch.jit._pickle.build_boollist torch.jit._pickle.build_tensor_from_id torch.jit._pickle.restore_type_tag
 """
 _PATHS = "PosixPath WindowsPath PurePosixPath PureWindowsPath PurePath Path"
@@ -111,22 +112,36 @@ def is_allowed(module: str, name: str) -> bool:
     return False
 
 
-def judge(module: str, name: str, called: bool, opaque: bool) -> Severity | None:
+def judge(module: str, name: str, called: bool, opaque: bool, altered: bool = False) -> Severity | None:
     """How serious it is that a pickle names this; None if not at all.
 
     called: it is called, instantiated, given a state or altered. opaque: what its call returns is called in turn, or
-    it is an extension code, so that nothing says what runs.
+    it is an extension code, so that nothing says what runs. altered: the class itself, not an instance, is given a state.
     """
     if opaque:
         return "critical"
     if is_allowed(module, name):
+        return "critical" if altered else None
+    if (module, name) in _MERELY_NAMED and not called:
         return None
-    if not called:
-        return None if (module, name) == ("typing", "Any") else "low"
     root = module.split(".", 1)[0]
     if root in sys.stdlib_module_names or root in _PYTHON_2_MODULES or module in _PYTHON_2_MODULES:
+        # only naming it is enough: a state given to an instance may plant it where a later opcode calls it
         return "critical"
-    return "low" if looks_like_class(name.rsplit(".", 1)[-1]) else "critical"
+    *through, last = name.split(".")
+    hops = any(not looks_like_class(part) or part in sys.stdlib_module_names for part in through)
+    if called and (hops or root in _REACH or not looks_like_class(last) or last in _WORKERS):
+        return "critical"  # a class of another name's module is what that module imported: Popen, CDLL, Pool
+    return "low"
+
+
+# Harmless names that saved objects keep a reference to.
+_MERELY_NAMED = frozenset({("typing", "Any"), ("builtins", "type"), ("types", "NoneType"), ("__builtin__", "type")})
+# Packages whose saved classes are in the allow-list: any other of theirs reaches the system.
+_REACH = frozenset(
+    {"torch", "torchvision", "numpy", "__main__", "safetensors", "setuptools", "pip", "pkg_resources", "multiprocess"}
+)
+_WORKERS = frozenset({"Pool", "Process", "Popen", "Thread", "Timer", "CDLL", "ThreadPool", "ProcessPoolExecutor"})
 
 
 def looks_like_class(name: str) -> bool:

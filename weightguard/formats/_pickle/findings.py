@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from weightguard.errors import Unreadable
-from weightguard.formats._pickle.abstract import EXTENSION, RESULT_CALLED, Globals
+from weightguard.formats._pickle.abstract import EXTENSION, MUTATED, RESULT_CALLED, Globals
 from weightguard.formats._pickle.allowed import judge
 from weightguard.formats._pickle.machine import run
 from weightguard.formats._pickle.rebuild import Collector
@@ -27,7 +27,7 @@ def printable(path: str) -> str:
 
 def severity(called: int, module: str, name: str) -> Severity | None:
     """`allowed.judge` for the uses that a `Global` records."""
-    return judge(module, name, called != 0, bool(called & (EXTENSION | RESULT_CALLED)))
+    return judge(module, name, called != 0, bool(called & (EXTENSION | RESULT_CALLED)), bool(called & MUTATED))
 
 
 def dangerous(seen: Globals) -> list[str]:
@@ -41,7 +41,8 @@ def name_findings(seen: Globals, path: str, within: str = "") -> list[Finding]:
     found = []
     for level, g in judged:
         if level == "critical":
-            message = f"loading this file calls {printable(g.path)}{within}"
+            verb = "calls" if g.uses else "names"
+            message = f"loading this file {verb} {printable(g.path)}{within}"
             found.append(Finding("pickle-call", level, message, path))
         elif level is not None:
             verb = "makes an instance of" if g.uses else "names"

@@ -42,6 +42,8 @@ _I32 = Struct("<i").unpack_from
 _U64 = Struct("<Q").unpack_from
 _F64 = Struct(">d").unpack_from
 _CHUNK = 1 << 16  # opcodes between two looks at the limits
+# Attributes of an instance that an unpickler's own opcodes call (CPython, `pickle.py`: load_build, load_append, load_additems ...).
+HOOKS = frozenset("__setstate__ append extend add update __setitem__ __reduce__ __reduce_ex__ __class__ __call__".split())
 _MARKS = 100_000  # marks open at once
 _MEMO_INDEX = 1 << 32  # a larger index than LONG_BINPUT can write would only serve to make hashes collide
 
@@ -439,7 +441,20 @@ def _append(target: Value, items: list[Value], kind: type[list[Value]]) -> None:
         raise Unreadable("malformed", "pickle: appends to what can't grow")
 
 
+def _plant(value: Value) -> None:
+    """What a later opcode looks up on the instance and calls."""
+    if type(value) is Global:
+        value.uses |= CALLED
+    elif type(value) is Object:
+        value.callee.uses |= RESULT_CALLED
+
+
 def _build(target: Value, state: Value) -> None:
+    for attributes in state if type(state) is tuple else (state,):
+        if type(attributes) is Dict:
+            for key, value in zip(attributes[::2], attributes[1::2], strict=False):
+                if type(key) is str and key in HOOKS:
+                    _plant(value)
     if type(target) is Object:
         target.callee.uses |= BUILT
         target.state = state if target.state is None else [target.state, state]
