@@ -153,8 +153,6 @@ def _folders(start: str) -> list[str]:
 
 def _load(path: str, shown_path: str, source: Source) -> Policy | None:
     """The policy in a file; None for a pyproject.toml without [tool.weightguard]."""
-    import hashlib
-
     try:
         with open(path, "rb") as file:
             raw = file.read(LIMITS.sidecar_bytes + 1)
@@ -175,6 +173,8 @@ def _load(path: str, shown_path: str, source: Source) -> Policy | None:
         table = table.get(name) if isinstance(table, dict) else None
     if table is None:
         return None
+    import hashlib  # loads a library: only where there is a policy
+
     policy = _parse(document, inside, table, source)
     return replace(policy, source=source, path=shown_path, sha256=hashlib.sha256(raw).hexdigest())
 

@@ -11,6 +11,7 @@ import re
 from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from weightguard.errors import Unreadable
 from weightguard.formats._pickle.abstract import Globals
@@ -19,11 +20,13 @@ from weightguard.formats._pickle.legacy import load_nested
 from weightguard.formats._pickle.machine import run
 from weightguard.formats._pickle.rebuild import Collector
 from weightguard.formats._pickle.storages import Storages, register
-from weightguard.formats._zip import Archive, Member, loose_pickles
 from weightguard.formats.protocol import Container
 from weightguard.limits import Limits
 from weightguard.stores import ByteSource
 from weightguard.values import Finding
+
+if TYPE_CHECKING:  # loaded where a zip is read
+    from weightguard.formats._zip import Archive, Member
 
 NAME = "torch-zip"
 SPEC = "PyTorch notes on serialization and torch/csrc/jit/docs/serialization.md, at v2.13; PKWARE APPNOTE 6.3.10"
@@ -66,6 +69,8 @@ def read(source: ByteSource, limits: Limits) -> Container:
 
 def _look_at_all(source: ByteSource, limits: Limits, seen: Globals) -> None:
     """Runs every pickle of a refused archive, whichever copy of it a reader would take."""
+    from weightguard.formats._zip import loose_pickles
+
     short = replace(limits, pickle_opcodes=min(limits.pickle_opcodes, 1_000_000))
     with suppress(Unreadable):
         for data, start in loose_pickles(source):
@@ -74,6 +79,8 @@ def _look_at_all(source: ByteSource, limits: Limits, seen: Globals) -> None:
 
 
 def _read(source: ByteSource, limits: Limits, seen: Globals) -> Container:
+    from weightguard.formats._zip import Archive
+
     archive = Archive(source, limits)
     root, members = _records(archive)
     storages = Storages()
