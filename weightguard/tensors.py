@@ -108,22 +108,6 @@ def concatenate(tables: Sequence[TensorTable]) -> TensorTable:
     )
 
 
-def select(table: TensorTable, rows: Int64) -> TensorTable:
-    """The given rows, in the order given."""
-    shapes = [table.dims[table.starts[r] : table.starts[r + 1]] for r in rows.tolist()]
-    return TensorTable(
-        names=[table.names[r] for r in rows.tolist()],
-        dtypes=table.dtypes[rows],
-        dims=np.concatenate(shapes) if shapes else np.zeros(0, np.int64),
-        starts=np.concatenate([np.zeros(1, np.int64), np.cumsum(table.ranks[rows], dtype=np.int64)]),
-        elements=table.elements[rows],
-        storages=table.storages[rows],
-        begins=table.begins[rows],
-        spans=table.spans[rows],
-        files=table.files[rows],
-    )
-
-
 EMPTY = TensorTable(
     names=(),
     dtypes=np.zeros(0, np.uint8),

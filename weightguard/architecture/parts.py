@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
 from itertools import count
 
 from weightguard.architecture.columns import stacks_of
@@ -23,10 +22,6 @@ _FEW_VALUES = 1 << 20  # steps, rates and the like, beside the smallest models
 _LARGE = 1_000_000_000  # elements from which any numbered list counts as layers
 _FEWEST_NAMES = 6
 """Tensors of a block that make it a transformer's or a mixer's layer: a list of small modules may have gaps by design."""
-
-
-def _inside(name: str, stacks: Iterable[str]) -> bool:
-    return any(name.startswith(prefix) for prefix in stacks)
 
 
 def missing_parts(table: TensorTable, config: Config | None, layers: int | None) -> list[str]:
@@ -51,7 +46,9 @@ def missing_parts(table: TensorTable, config: Config | None, layers: int | None)
         common, times = Counter(map(frozenset, blocks.values())).most_common(1)[0]
         if times > 1 and last < common:
             found.append(f"{prefix}{max(blocks)} is cut: it has {len(last)} of {len(common)} tensors")
-    if config is None and stacks and not any(_NORM.search(name) for name in table.names if not _inside(name, stacks)):
+    prefixes = tuple(stacks)
+    outside = (name for name in table.names if not name.startswith(prefixes))
+    if config is None and stacks and not any(map(_NORM.search, outside)):
         found.append("no norm or head outside of the layers, as a shard in the middle has none")
     if layers and stacks and config is not None and repeats(config) == 1:
         most = max(len(blocks) for blocks in stacks.values())

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from weightguard.errors import Unreadable
 from weightguard.formats._pickle.abstract import Globals
-from weightguard.formats._pickle.findings import constant_findings, dangerous, name_findings, structure_findings
+from weightguard.formats._pickle.findings import constant_findings, name_findings, naming_calls, structure_findings
 from weightguard.formats._pickle.legacy import load_nested, starts_legacy
 from weightguard.formats._pickle.machine import run
 from weightguard.formats._pickle.opcodes import HIGHEST_PROTOCOL
@@ -54,13 +54,8 @@ def sniff(head: bytes, tail: bytes) -> bool:
 def read(source: ByteSource, limits: Limits) -> Container:
     """The tensors and plain values of the pickles. Raises `Unreadable`; what they would have called stands in the detail."""
     seen = Globals()
-    try:
+    with naming_calls(seen):
         return _read(source, limits, seen)
-    except Unreadable as error:
-        names = dangerous(seen)
-        if not names:
-            raise
-        raise Unreadable(error.reason, f"{error.detail}; loading it calls {', '.join(names[:5])}") from error
 
 
 def _read(source: ByteSource, limits: Limits, seen: Globals) -> Container:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from weightguard.errors import Unreadable
 from weightguard.formats._pickle.abstract import Globals
-from weightguard.formats._pickle.findings import constant_findings, dangerous, name_findings, structure_findings
+from weightguard.formats._pickle.findings import constant_findings, name_findings, naming_calls, structure_findings
 from weightguard.formats._pickle.legacy import Head, check_storages, load_nested, read_head, starts_legacy
 from weightguard.formats._pickle.rebuild import Collector
 from weightguard.formats._pickle.storages import Storages
@@ -29,13 +29,8 @@ def sniff(head: bytes, tail: bytes) -> bool:
 def read(source: ByteSource, limits: Limits) -> Container:
     """The file's tensors and plain values. Raises `Unreadable`; what it would have called stands in the detail."""
     seen = Globals()
-    try:
+    with naming_calls(seen):
         return _read(source, limits, seen)
-    except Unreadable as error:
-        names = dangerous(seen)
-        if not names:
-            raise
-        raise Unreadable(error.reason, f"{error.detail}; loading it calls {', '.join(names[:5])}") from error
 
 
 def _read(source: ByteSource, limits: Limits, seen: Globals) -> Container:

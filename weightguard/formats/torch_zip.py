@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from weightguard.errors import Unreadable
 from weightguard.formats._pickle.abstract import Globals
-from weightguard.formats._pickle.findings import constant_findings, dangerous, name_findings, structure_findings
+from weightguard.formats._pickle.findings import constant_findings, name_findings, naming_calls, structure_findings
 from weightguard.formats._pickle.legacy import load_nested
 from weightguard.formats._pickle.machine import run
 from weightguard.formats._pickle.rebuild import Collector
@@ -57,14 +57,12 @@ def sniff(head: bytes, tail: bytes) -> bool:
 def read(source: ByteSource, limits: Limits) -> Container:
     """The archive's tensors and plain values. Raises `Unreadable`; what it would have called stands in the detail."""
     seen = Globals()
-    try:
-        return _read(source, limits, seen)
-    except Unreadable as error:
-        _look_at_all(source, limits, seen)
-        names = dangerous(seen)
-        if not names:
+    with naming_calls(seen):
+        try:
+            return _read(source, limits, seen)
+        except Unreadable:
+            _look_at_all(source, limits, seen)
             raise
-        raise Unreadable(error.reason, f"{error.detail}; loading it calls {', '.join(names[:5])}") from error
 
 
 def _look_at_all(source: ByteSource, limits: Limits, seen: Globals) -> None:

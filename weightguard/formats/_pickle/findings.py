@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from weightguard.errors import Unreadable
@@ -33,6 +33,18 @@ def severity(called: int, module: str, name: str) -> Severity | None:
 def dangerous(seen: Globals) -> list[str]:
     """Names whose use is critical, ready to print."""
     return [printable(g.path) for g in seen.values() if severity(g.uses, g.module, g.name) == "critical"]
+
+
+@contextmanager
+def naming_calls(seen: Globals) -> Iterator[None]:
+    """Where the file turns out unreadable, its `Unreadable` names what loading it would have called."""
+    try:
+        yield
+    except Unreadable as error:
+        names = dangerous(seen)
+        if not names:
+            raise
+        raise Unreadable(error.reason, f"{error.detail}; loading it calls {', '.join(names[:5])}") from error
 
 
 def name_findings(seen: Globals, path: str, within: str = "") -> list[Finding]:
