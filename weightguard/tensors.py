@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 import numpy.typing as npt
 
+from weightguard.errors import Unreadable
+
 Int64 = npt.NDArray[np.int64]
 UInt8 = npt.NDArray[np.uint8]
 
-# (name, bits a stored element). Names as in the safetensors format; the rest are torch's. Never renumber: append.
+# (name, bits a stored element). Never renumber: append. First the names of the safetensors format and of torch, then those of
+# other containers; for ggml's block types the bits of a whole block, divided and rounded up.
 DTYPES: tuple[tuple[str, int], ...] = (
     ("BOOL", 8),
     ("F4", 4),
@@ -36,10 +40,48 @@ DTYPES: tuple[tuple[str, int], ...] = (
     ("I64", 64),
     ("U64", 64),
     ("C128", 128),
+    ("I4", 4),
+    ("U4", 4),
+    ("I2", 2),
+    ("U2", 2),
+    ("C32", 32),
+    ("F128", 128),
+    ("STRING", 8),  # text or bytes: elements are bytes
+    # ggml.h, enum ggml_type, and ggml-common.h, the structures block_*
+    ("Q4_0", 5),
+    ("Q4_1", 5),
+    ("Q4_2", 6),
+    ("Q4_3", 6),
+    ("Q5_0", 6),
+    ("Q5_1", 6),
+    ("Q8_0", 9),
+    ("Q8_1", 10),
+    ("Q2_K", 3),
+    ("Q3_K", 4),
+    ("Q4_K", 5),
+    ("Q5_K", 6),
+    ("Q6_K", 7),
+    ("Q8_K", 10),
+    ("IQ1_S", 2),
+    ("IQ1_M", 2),
+    ("IQ2_XXS", 3),
+    ("IQ2_XS", 3),
+    ("IQ2_S", 3),
+    ("IQ3_XXS", 4),
+    ("IQ3_S", 4),
+    ("IQ4_NL", 5),
+    ("IQ4_XS", 5),
+    ("TQ1_0", 2),
+    ("TQ2_0", 3),
+    ("MXFP4", 5),
+    ("NVFP4", 5),
+    ("Q1_0", 2),
 )
 DTYPE_CODES: dict[str, int] = {name: code for code, (name, _) in enumerate(DTYPES)}
 DTYPE_BITS: Int64 = np.array([bits for _, bits in DTYPES], dtype=np.int64)
-FLOATING: frozenset[int] = frozenset(c for c, (n, _) in enumerate(DTYPES) if n[0] in "FC" or n == "BF16")
+SAFETENSORS_DTYPES = DTYPE_CODES["C128"] + 1
+BLOCKS: frozenset[int] = frozenset(range(DTYPE_CODES["Q4_0"], len(DTYPES)))
+FLOATING: frozenset[int] = frozenset(c for c, (n, _) in enumerate(DTYPES) if n[0] in "FC" or n == "BF16") | BLOCKS
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +99,8 @@ class TensorTable:
     spans: array of int64, shape (n,), bytes from the first to the last element, both included: more than the elements fill
         where a view has holes.
     files: array of int64, shape (n,), index of the file a row was read from.
+    logical: array of int64, shape (n,), the parameters that the container itself says a row holds, where it does (a packed
+        or quantised tensor whose logical shape is written down; 0 for its scales), else -1.
     """
 
     names: Sequence[str]
@@ -68,6 +112,7 @@ class TensorTable:
     begins: Int64
     spans: Int64
     files: Int64
+    logical: Int64
 
     def __len__(self) -> int:
         return len(self.names)
@@ -105,6 +150,43 @@ def concatenate(tables: Sequence[TensorTable]) -> TensorTable:
         begins=np.concatenate([t.begins for t in tables]),
         spans=np.concatenate([t.spans for t in tables]),
         files=np.concatenate(files),
+        logical=np.concatenate([t.logical for t in tables]),
+    )
+
+
+def from_rows(
+    names: Sequence[str],
+    dtypes: Sequence[int],
+    shapes: Sequence[Sequence[int]],
+    spans: Sequence[int],
+    logical: Sequence[int] = (),
+) -> TensorTable:
+    """The table of a container whose tensors share no bytes: each is a storage of its own.
+
+    dtypes: codes into `DTYPES`. spans: bytes of each tensor in the file. logical: see `TensorTable`; empty for none.
+    Raises `Unreadable` ("malformed", "inconsistent") for a dimension below 0 or a product above 2^63.
+    """
+    elements = []
+    for name, shape in zip(names, shapes, strict=True):
+        count = prod(shape)
+        if any(not 0 <= d < 1 << 63 for d in shape) or not 0 <= count < 1 << 63:
+            raise Unreadable("inconsistent", f"tensor {name[:80]!r} has a shape that no file can fill")
+        elements.append(count)
+    n = len(names)
+    zeros = np.zeros(n, np.int64)
+    starts = np.zeros(n + 1, np.int64)
+    np.cumsum([len(s) for s in shapes], out=starts[1:])
+    return TensorTable(
+        names=names,
+        dtypes=np.array(dtypes, np.uint8),
+        dims=np.array([d for s in shapes for d in s], np.int64),
+        starts=starts,
+        elements=np.array(elements, np.int64),
+        storages=np.arange(n, dtype=np.int64),
+        begins=zeros,
+        spans=np.array(spans, np.int64),
+        files=zeros,
+        logical=np.array(logical, np.int64) if logical else np.full(n, -1, np.int64),
     )
 
 
@@ -118,4 +200,5 @@ EMPTY = TensorTable(
     begins=np.zeros(0, np.int64),
     spans=np.zeros(0, np.int64),
     files=np.zeros(0, np.int64),
+    logical=np.zeros(0, np.int64),
 )

@@ -34,6 +34,30 @@ class Unread:
 
 
 @dataclass(frozen=True)
+class Accounts:
+    """What the bytes of a file are, in bytes: together its size.
+
+    unexplained may be more than the file has: hidden bytes count as what they are once decompressed or decoded.
+    """
+
+    tensors: int = 0
+    headers: int = 0
+    padding: int = 0
+    unexplained: int = 0
+
+    def __add__(self, other: Accounts) -> Accounts:
+        return Accounts(
+            self.tensors + other.tensors,
+            self.headers + other.headers,
+            self.padding + other.padding,
+            self.unexplained + other.unexplained,
+        )
+
+
+NOTHING = Accounts()
+
+
+@dataclass(frozen=True)
 class Interval:
     """Operations known to lie in [low, high]; exact numbers, so that decimals add as written.
 

@@ -12,6 +12,7 @@ import numpy as np
 from weightguard.errors import Unreadable
 from weightguard.formats.protocol import HEAD, TAIL, Container, Format
 from weightguard.limits import LIMITS
+from weightguard.stores import ByteSource
 
 
 @dataclass
@@ -31,6 +32,9 @@ class Bytes:
             raise Unreadable("truncated", f"needs bytes {offset} to {offset + length} of {len(self.data)}")
         self.reads.append((offset, length))
         return self.data[offset : offset + length]
+
+    def beside(self, path: str) -> ByteSource:
+        raise Unreadable("missing", path)
 
 
 def sniffs(reader: Format, data: bytes) -> bool:

@@ -16,9 +16,9 @@ from weightguard.errors import Unreadable
 from weightguard.formats import safetensors as reader
 from weightguard.kernels.safetensors_header import scan_safetensors_header
 from weightguard.limits import LIMITS
-from weightguard.tensors import DTYPES
+from weightguard.tensors import DTYPES, SAFETENSORS_DTYPES
 
-NAMES = [name for name, _ in DTYPES]
+NAMES = [name for name, _ in DTYPES[:SAFETENSORS_DTYPES]]
 Tensors = list[tuple[str, str, list[int], list[int]]]
 
 

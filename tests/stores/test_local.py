@@ -20,6 +20,7 @@ from weightguard.errors import ConfigurationError, Unreadable
 from weightguard.formats import identify
 from weightguard.limits import LIMITS, Limits
 from weightguard.report import Report
+from weightguard.stores import ByteSource
 from weightguard.stores.folder import Listing, collect
 from weightguard.stores.local import LocalFile
 
@@ -433,6 +434,9 @@ class Shrinking:
         if offset + length > self._left:
             raise Unreadable("changed", "the file became shorter while it was read")
         return self._data[offset : offset + length]
+
+    def beside(self, path: str) -> ByteSource:
+        raise Unreadable("missing", path)
 
 
 @pytest.mark.parametrize("left", [0, 8, 100, 4096, 5000])

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import gc
 from dataclasses import replace
+from importlib import import_module
+from typing import cast
 
 from weightguard.errors import Unreadable
-from weightguard.formats import pickle_file, safetensors, signatures, torch_legacy, torch_zip
+from weightguard.formats import signatures
 from weightguard.formats.protocol import HEAD, TAIL, Container, Format
 from weightguard.limits import Limits
 from weightguard.stores import ByteSource
 from weightguard.values import Finding
 
-FORMATS: tuple[Format, ...] = (safetensors, torch_zip, torch_legacy, pickle_file)
-"""In sniffing order. To add a container: one module here, and its line in CONTRIBUTING's page."""
+FORMATS: tuple[tuple[str, int, tuple[bytes, ...]], ...] = (
+    ("safetensors", 8, (b"{",)),
+    ("torch_zip", 0, (b"PK",)),
+    ("torch_legacy", 0, (b"\x80", b"L")),
+    ("pickle_file", 0, ()),
+)
+"""In sniffing order: a module of this package, and the bytes at an offset that every such file has (none: the module is always
+asked), so that only the readers of what is met are loaded. To add a container: one module, and its line here."""
 
 
 def identify(source: ByteSource, limits: Limits) -> Container | None:
@@ -27,7 +35,7 @@ def identify(source: ByteSource, limits: Limits) -> Container | None:
     tail = b""
     if head.startswith(b"PK"):  # only a zip is told by its end, and its readers want these bytes at its start too
         tail = source.read(max(0, source.size - TAIL), min(source.size, TAIL))
-    readers = [f for f in FORMATS if f.sniff(head, tail)]
+    readers = [reader for reader in _candidates(head) if reader.sniff(head, tail)]
     if not readers:
         signatures.explain(source, head, limits)
         return None
@@ -38,6 +46,15 @@ def identify(source: ByteSource, limits: Limits) -> Container | None:
     finally:
         if collects:
             gc.enable()
+
+
+def _candidates(head: bytes) -> list[Format]:
+    """The readers whose signature the head has."""
+    return [
+        cast(Format, import_module(f"weightguard.formats.{module}"))
+        for module, offset, magic in FORMATS
+        if not magic or head.startswith(magic, offset)
+    ]
 
 
 def _read(readers: list[Format], source: ByteSource, limits: Limits) -> Container:

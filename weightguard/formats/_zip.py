@@ -92,6 +92,7 @@ class Archive:
         self._local_sizes: dict[int, tuple[int, int]] = {}
         self._held = source.read(0, source.size) if source.size <= _WHOLE else b""
         self.unexplained = 0
+        self.padding = 0
         self.members: list[Member] = []
         start, end = self._find_directory()
         self._read_directory(start, end)
@@ -249,6 +250,7 @@ class Archive:
         if kind == _UNICODE_PATH:
             raise Unreadable("unsupported", "zip: a member with two names")
         if kind == _PADDING and not field.strip(b"Z"):
+            self.padding += 4 + len(field)
             return
         if len(field) > _TIMES_AND_OWNERS.get(kind, -1):
             self.unexplained += len(field)
@@ -296,6 +298,8 @@ class Archive:
                 if length and data[extra_at:start] != (padding.get(length) or padding.setdefault(length, _padding(length))):
                     extra = data[extra_at:start] if start <= len(data) else self._bytes(base + extra_at, length)
                     same = self._local_extra(m, data, at, extra) and same
+                else:
+                    self.padding += length
                 if not same:
                     self._compare_sums(m, data, at)
                 places[m.name] = base + start

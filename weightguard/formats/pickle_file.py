@@ -14,7 +14,7 @@ from weightguard.formats._pickle.findings import constant_findings, name_finding
 from weightguard.formats._pickle.legacy import load_nested, starts_legacy
 from weightguard.formats._pickle.machine import run
 from weightguard.formats._pickle.opcodes import HIGHEST_PROTOCOL
-from weightguard.formats._pickle.rebuild import Collector
+from weightguard.formats._pickle.rebuild import Collector, account
 from weightguard.formats._pickle.storages import Storages, register
 from weightguard.formats.protocol import Container
 from weightguard.limits import LIMITS, Limits
@@ -82,4 +82,4 @@ def _read(source: ByteSource, limits: Limits, seen: Globals) -> Container:
     findings = [*name_findings(seen, source.name), *constant_findings(to.texts, source.name, limits)]
     findings += structure_findings(to, source.name)
     unexplained += to.storages.uncovered() + to.stray_bytes(seen.blobs)
-    return Container(NAME, to.table(), {}, to.scalars, tuple(findings), unexplained)
+    return Container(NAME, to.table(), {}, to.scalars, tuple(findings), account(source.size, to, unexplained))

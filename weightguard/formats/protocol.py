@@ -15,7 +15,7 @@ from typing import Protocol
 from weightguard.limits import Limits
 from weightguard.stores import ByteSource
 from weightguard.tensors import TensorTable
-from weightguard.values import Finding
+from weightguard.values import NOTHING, Accounts, Finding
 
 Scalar = int | float | str | bool | None
 
@@ -26,7 +26,9 @@ class Container:
 
     tensors: its tensor table (`files` all 0). metadata: text that the format keeps beside the tensors.
     scalars: plain values found beside the tensors, by their dotted path (an optimizer's step, an epoch).
-    unexplained: bytes of the file that no rule of the format explains.
+    accounts: what each byte of the file is; bytes in none of its counts are unexplained too.
+    parts: the other files that this one names and that hold its tensors, by their path relative to its folder, as given to
+        `source.beside`, with what each of their bytes is.
     """
 
     format: str
@@ -34,7 +36,13 @@ class Container:
     metadata: Mapping[str, str] = field(default_factory=dict)
     scalars: Mapping[str, Scalar] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
-    unexplained: int = 0
+    accounts: Accounts = NOTHING
+    parts: Mapping[str, Accounts] = field(default_factory=dict)
+
+    @property
+    def unexplained(self) -> int:
+        """Bytes of the file itself that no rule of the format explains."""
+        return self.accounts.unexplained
 
 
 class Format(Protocol):

@@ -23,7 +23,8 @@ from weightguard.kernels.safetensors_header import (
 )
 from weightguard.limits import Limits
 from weightguard.stores import ByteSource
-from weightguard.tensors import DTYPE_BITS, DTYPE_CODES, DTYPES, Int64, TensorTable, UInt8
+from weightguard.tensors import DTYPE_BITS, DTYPE_CODES, DTYPES, SAFETENSORS_DTYPES, Int64, TensorTable, UInt8
+from weightguard.values import Accounts
 
 NAME = "safetensors"
 SPEC = "safetensors README, section Format, and tensor.rs Metadata::validate, version 0.8.0"
@@ -51,8 +52,8 @@ _EXTENT_ERRORS = {
     OUTSIDE: "has data_offsets outside the file",
     PARTIAL_BYTE: "does not fill whole bytes",
 }
-_DTYPE_NAMES: UInt8 = np.zeros((len(DTYPES), 16), np.uint8)
-for _code, (_name, _) in enumerate(DTYPES):
+_DTYPE_NAMES: UInt8 = np.zeros((SAFETENSORS_DTYPES, 16), np.uint8)
+for _code, (_name, _) in enumerate(DTYPES[:SAFETENSORS_DTYPES]):
     _DTYPE_NAMES[_code, : len(_name)] = list(_name.encode())
 
 
@@ -103,9 +104,12 @@ def read(source: ByteSource, limits: Limits) -> Container:
         begins=zeros,
         spans=offsets[:, 1] - offsets[:, 0],
         files=zeros,
+        logical=np.full(len(names), -1, np.int64),
     )
-    free_text = sum(len(k) + len(v) for k, v in metadata.items())
-    return Container(NAME, table, metadata, unexplained=free_text if free_text > _METADATA_BYTES else 0)
+    free_text = sum(len(t.encode("utf-8", "surrogatepass")) for pair in metadata.items() for t in pair)
+    unexplained = free_text if free_text > _METADATA_BYTES else 0
+    padding = length - len(header.rstrip(b" "))
+    return Container(NAME, table, metadata, accounts=Accounts(size, 8 + length - padding - unexplained, padding, unexplained))
 
 
 _Columns = tuple[list[str], UInt8, Int64, Int64, Int64, dict[str, str]]
@@ -168,8 +172,8 @@ def _scan_json(header: bytes, limits: Limits) -> _Columns:
             dtype, shape, place = fields["dtype"], fields["shape"], fields["data_offsets"]
         except KeyError as error:
             raise Unreadable("malformed", f"tensor {_quoted(name)} has no {error.args[0]}") from error
-        code = DTYPE_CODES.get(dtype) if isinstance(dtype, str) else None
-        if code is None:
+        code = DTYPE_CODES.get(dtype, SAFETENSORS_DTYPES) if isinstance(dtype, str) else SAFETENSORS_DTYPES
+        if code >= SAFETENSORS_DTYPES:
             raise Unreadable("malformed", f"tensor {_quoted(name)} has a dtype that the format does not have")
         if type(shape) is not list or type(place) is not list or len(place) != 2:
             raise Unreadable("malformed", f"tensor {_quoted(name)} has a shape or data_offsets of the wrong form")

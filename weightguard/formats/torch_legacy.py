@@ -9,7 +9,7 @@ from weightguard.errors import Unreadable
 from weightguard.formats._pickle.abstract import Globals
 from weightguard.formats._pickle.findings import constant_findings, name_findings, naming_calls, structure_findings
 from weightguard.formats._pickle.legacy import Head, check_storages, load_nested, read_head, starts_legacy
-from weightguard.formats._pickle.rebuild import Collector
+from weightguard.formats._pickle.rebuild import Collector, account
 from weightguard.formats._pickle.storages import Storages
 from weightguard.formats.protocol import Container
 from weightguard.limits import Limits
@@ -46,7 +46,8 @@ def _read(source: ByteSource, limits: Limits, seen: Globals) -> Container:
     findings = [*name_findings(seen, source.name), *constant_findings(to.texts, source.name, limits)]
     findings += structure_findings(to, source.name)
     unexplained += storages.uncovered() + to.stray_bytes(seen.blobs)
-    return Container(NAME, to.table(), {"byteorder": head.order}, to.scalars, tuple(findings), unexplained)
+    accounts = account(source.size, to, unexplained)
+    return Container(NAME, to.table(), {"byteorder": head.order}, to.scalars, tuple(findings), accounts)
 
 
 def _head(source: ByteSource, limits: Limits, seen: Globals) -> tuple[Storages, bytes, Head]:

@@ -18,7 +18,7 @@ from weightguard.formats._pickle.abstract import Globals
 from weightguard.formats._pickle.findings import constant_findings, name_findings, naming_calls, structure_findings
 from weightguard.formats._pickle.legacy import load_nested
 from weightguard.formats._pickle.machine import run
-from weightguard.formats._pickle.rebuild import Collector
+from weightguard.formats._pickle.rebuild import Collector, account
 from weightguard.formats._pickle.storages import Storages, register
 from weightguard.formats.protocol import Container
 from weightguard.limits import Limits
@@ -86,10 +86,11 @@ def _read(source: ByteSource, limits: Limits, seen: Globals) -> Container:
     pickles = [n for n in members if n.endswith(".pkl") and "/" not in n and n != _SAMPLE]
     if "data.pkl" not in members:
         raise Unreadable("unsupported", "a zip file of torch without data.pkl (a package, or TorchScript before 1.4)")
-    explained = set(pickles)
+    records: set[str] = set()
     script = "constants.pkl" in members
     for name in sorted(pickles, key=_data_first):
-        explained |= _read_pickle(archive, members, name, limits, seen, to)
+        records |= _read_pickle(archive, members, name, limits, seen, to)
+    explained = records | set(pickles)
     unexplained = archive.unexplained + load_nested(seen, to, limits)
     metadata = {"archive": root}
     for name, pattern in _RECORDS.items():
@@ -111,7 +112,9 @@ def _read(source: ByteSource, limits: Limits, seen: Globals) -> Container:
             Finding("torchscript-code", "info", "carries TorchScript code, which runs when it is used", source.name)
         )
     unexplained += storages.uncovered() + to.stray_bytes(seen.blobs)
-    return Container(NAME, to.table(), metadata, to.scalars, tuple(findings), unexplained)
+    stored = sum(members[n].stored for n in records)
+    accounts = account(source.size, to, unexplained, archive.padding, stored)
+    return Container(NAME, to.table(), metadata, to.scalars, tuple(findings), accounts)
 
 
 def _data_first(name: str) -> tuple[bool, str]:

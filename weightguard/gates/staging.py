@@ -22,6 +22,7 @@ from weightguard.policy import Policy, decide
 from weightguard.report import ModelReport, Report
 from weightguard.stores import ByteSource
 from weightguard.stores.local import LocalFile
+from weightguard.stores.memory import InMemory
 from weightguard.values import Unread
 
 _HEAD = 4096  # more than any Git LFS pointer
@@ -65,20 +66,6 @@ class _Content:
     plain: bool = False
     pointer: bool = False
     unwritten: str | None = None
-
-
-class _InMemory:
-    """A `ByteSource` over bytes."""
-
-    def __init__(self, name: str, content: bytes) -> None:
-        self.name = name
-        self.size = len(content)
-        self._content = content
-
-    def read(self, offset: int, length: int) -> bytes:
-        if offset < 0 or length < 0 or offset + length > self.size:
-            raise Unreadable("truncated", f"needs bytes {offset} to {offset + length} of {self.size}")
-        return self._content[offset : offset + length]
 
 
 class Staging:
@@ -148,7 +135,7 @@ class Staging:
         if found is None:
             return _Content(source.oid, None)
         if isinstance(found, bytes):
-            return self._recognised(_Content(source.oid, real, unwritten=source.oid), _InMemory(source.oid, found))
+            return self._recognised(_Content(source.oid, real, unwritten=source.oid), InMemory(source.oid, found))
         return self._looked_at(_Content(source.oid, real))
 
     def _looked_at(self, content: _Content) -> _Content:

@@ -20,3 +20,10 @@ class ByteSource(Protocol):
     def read(self, offset: int, length: int) -> bytes:
         """Exactly `length` bytes from `offset`; raises `Unreadable` when the object ends earlier or has changed."""
         ...
+
+    def beside(self, path: str) -> ByteSource:
+        """Another object, by its path relative to this one's folder; open as long as this one is.
+
+        Raises `Unreadable` ("missing", "link" where the path leads out of what is scanned).
+        """
+        ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Callable
 from types import TracebackType
 
 from weightguard.errors import Reason, Unreadable
@@ -15,12 +16,14 @@ _OPEN = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0
 class LocalFile:
     """A `ByteSource` over one regular file.
 
-    Parameters: `path` is where the file is, `name` how it was reached from the target.
+    Parameters: `path` is where the file is, `name` how it was reached from the target, `beside` opens what its readers ask for.
     Raises `Unreadable` ("permission", "missing", "link", "not-a-file").
     """
 
-    def __init__(self, path: str, name: str) -> None:
+    def __init__(self, path: str, name: str, beside: Callable[[str], LocalFile] | None = None) -> None:
         self.name = name
+        self._beside = beside
+        self._opened_beside: list[LocalFile] = []
         try:
             self._fd = os.open(path, _OPEN | getattr(os, "O_BINARY", 0))
         except OSError as error:
@@ -52,12 +55,24 @@ class LocalFile:
 
     def check_unchanged(self) -> None:
         """Raises `Unreadable` ("changed") if size or modification time differ from those at opening."""
+        for other in self._opened_beside:
+            other.check_unchanged()
         now = os.fstat(self._fd)
         if (now.st_size, now.st_mtime_ns) != (self._opened.st_size, self._opened.st_mtime_ns):
             raise Unreadable("changed", "the file changed while it was read")
 
+    def beside(self, path: str) -> LocalFile:
+        """Another file, by its path relative to this one's folder; it closes with this one."""
+        if self._beside is None:
+            raise Unreadable("missing", f"{path[:200]!r} is not part of what is scanned")
+        other = self._beside(path)
+        self._opened_beside.append(other)
+        return other
+
     def close(self) -> None:
         os.close(self._fd)
+        for other in self._opened_beside:
+            other.close()
 
     def __enter__(self) -> LocalFile:
         return self

@@ -19,6 +19,7 @@ from weightguard.formats._pickle.storages import PAIRED, TORCH_DTYPES, Dtype, Sl
 from weightguard.formats.protocol import Scalar
 from weightguard.limits import Limits
 from weightguard.tensors import EMPTY, TensorTable
+from weightguard.values import Accounts
 
 _SCALARS = 10_000  # plain values kept
 _SCALAR_TEXT = 1024  # characters of one
@@ -84,6 +85,7 @@ class Collector:
             begins=np.array(begins, np.int64),
             spans=np.array(spans, np.int64),
             files=np.zeros(len(rows), np.int64),
+            logical=np.full(len(rows), -1, np.int64),
         )
 
     def stray_bytes(self, blobs: int) -> int:
@@ -213,6 +215,13 @@ class Collector:
         self._rows.append((name, code, size, elements, storage, begin, span * width))
         if len(self._rows) > self._limits.tensors or self._characters > _NAMES:
             raise Unreadable("limit", f"more than {self._limits.tensors} tensors")
+
+
+def account(size: int, to: Collector, unexplained: int, padding: int = 0, stored: int | None = None) -> Accounts:
+    """What the bytes of a file are whose pickles `to` collected; stored: those of its storages, where they may be compressed."""
+    tensors = (sum(to.storages.sizes) if stored is None else stored) - to.storages.uncovered()
+    tensors = max(0, min(tensors, size - padding - unexplained))
+    return Accounts(tensors, max(0, size - tensors - padding - unexplained), padding, unexplained)
 
 
 def _encodable(text: str) -> str:
