@@ -24,6 +24,7 @@ ORDER = (
     ("tensors",),
     ("roles",),
     ("formats",),
+    ("archives",),
     ("models",),
     ("parameters",),
     ("architecture",),
@@ -43,7 +44,7 @@ LAZY = {
     ("weightguard.report", "weightguard.reports.json")
 }  # Report.to_dict, for callers from Python; nothing on the line uses it
 STANDARD = sys.stdlib_module_names
-HEAVY = {"numba", "torch", "yaml", "rich", "transformers", "safetensors", "onnx", "h5py"}
+HEAVY = {"numba", "torch", "zstandard", "yaml", "rich", "transformers", "safetensors", "onnx", "h5py"}
 
 
 @cache
@@ -167,7 +168,8 @@ def test_nothing_heavy_is_imported_at_module_level() -> None:
 def test_only_declared_dependencies_are_imported() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert {d.split(">")[0].lower() for d in project["dependencies"]} >= {"numpy", "numba", "pyyaml", "rich"}
-    allowed = {"numpy", "numba", "yaml", "rich", "weightguard"} | STANDARD
+    extras = {d.split(">")[0] for name, ds in project["optional-dependencies"].items() if name not in ("test", "torch") for d in ds}
+    allowed = {"numpy", "numba", "yaml", "rich", "weightguard"} | STANDARD | extras
     for module, path in modules().items():
         for name, line in imports(tree(path), module, types=True):
             assert name.split(".")[0] in allowed, f"{module}:{line} imports {name}, which an install may not have"

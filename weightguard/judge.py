@@ -245,7 +245,7 @@ def _unwaived(
     verdicts: Sequence[Verdict], model: Model, policy: Policy, as_of: date, digest: Digest
 ) -> tuple[Sequence[Verdict], tuple[Finding, ...]]:
     """The verdicts that no waiver covers, and what is to be said about the waivers."""
-    files = [(f.bytes, partial(digest, f.path)) for f in model.files]
+    files = [(size, partial(digest, path)) for path, size in dict.fromkeys(f.whole for f in model.files)]
     counted: list[Verdict] = []
     findings: list[Finding] = []
     for verdict in verdicts if policy.waivers else ():

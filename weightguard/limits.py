@@ -19,6 +19,10 @@ class Limits:
     pickle_depth: int = 256  # nesting of the containers that are walked for tensors
     member_bytes: int = 256 << 20  # one archive member after decompression
     archive_members: int = 500_000
+    archive_depth: int = 4  # archives within archives
+    unpacked_bytes: int = 64 << 30  # of all that is compressed below one file of a target
+    unpacked_ratio: int = 100  # bytes unpacked for each compressed one, beyond the first 64 MiB: weights hardly compress
+    unknown_bytes: int = 256 << 20  # of all the small files of no known kind in one scan
     files: int = 2_000_000  # files of one scan
     folder_depth: int = 64
 

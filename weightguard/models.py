@@ -45,15 +45,25 @@ _NUMBERED = (
 
 @dataclass(frozen=True, eq=False)
 class WeightFile:
-    """A file that holds weights. `path` is as reached from the target, `bytes` its size."""
+    """A file that holds weights. `path` is as reached from the target, `bytes` its size.
+
+    parts: the files that hold the tensors which this one names. archive: path and size of the file that it was unpacked from.
+    """
 
     path: str
     bytes: int
     container: Container
+    parts: tuple[WeightFile, ...] = ()
+    archive: tuple[str, int] | None = None
 
     @property
     def name(self) -> str:
         return self.path.rpartition("/")[2]
+
+    @property
+    def whole(self) -> tuple[str, int]:
+        """Path and size of the file that a digest of this one is a digest of."""
+        return self.archive or (self.path, self.bytes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -306,6 +316,7 @@ def _shapes(group: _Group) -> Counter[tuple[str, tuple[int, ...]]]:
 def _model(group: _Group, folder: Folder, config: Mapping[str, Any] | None) -> Model:
     files = (*group.files, *group.beside, *group.copies)
     first_copy = len(group.files) + len(group.beside)
+    files += tuple(p for f in files for p in f.parts)
     tables = [f.container.tensors for f in files]
     name = group.path.rpartition("/")[2]
     if group.path.endswith(INDEX_SUFFIX) or name in ("model.safetensors", "pytorch_model.bin", "."):
@@ -315,7 +326,7 @@ def _model(group: _Group, folder: Folder, config: Mapping[str, Any] | None) -> M
         path=group.path,
         files=files,
         tensors=concatenate(tables) if tables else EMPTY,
-        copies=frozenset(range(first_copy, len(files))),
+        copies=frozenset(range(first_copy, first_copy + len(group.copies))),
         texts=folder.texts,
         config=config,
         index_metadata=group.index_metadata,

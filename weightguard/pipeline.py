@@ -66,7 +66,7 @@ def scan(request: Request, progress: Progress | None = None) -> Report:
         dangerous=dangerous,
         files=len(set(reading.real.values())),
         bytes=reading.bytes,
-        other=len({real for path, real in reading.real.items() if path not in spoken_for}),
+        other=len(set(reading.real.values()) - {reading.real[path] for path in spoken_for if path in reading.real}),
         decision="block" if blocked else "allow",
     )
 
@@ -74,4 +74,5 @@ def scan(request: Request, progress: Progress | None = None) -> Report:
 def _reached_by(model: Model) -> set[str]:
     """The targets that stand for a model: its files, its index or folder, and the sidecars that it is judged with."""
     folder = f"{model.folder}/" if model.folder else ""
-    return {model.path, *(f.path for f in model.files), *(folder + name for name in JUDGED_WITH)}
+    files = {path for f in model.files for path in (f.path, f.whole[0])}
+    return {model.path, *files, *(folder + name for name in JUDGED_WITH)}

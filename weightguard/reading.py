@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import posixpath
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from weightguard.archives import Contents, unpack
 from weightguard.errors import Unreadable
-from weightguard.formats import identify
+from weightguard.formats import Container, identify, read, readers_of
 from weightguard.limits import LIMITS
 from weightguard.models import INDEX_SUFFIX, WEIGHT_NAMES, Folder, WeightFile, companions, index_files, is_sidecar
+from weightguard.stores import ByteSource
 from weightguard.stores.folder import Found, Listing, companion, names_in
 from weightguard.stores.local import LocalFile
+from weightguard.tensors import EMPTY
 from weightguard.values import Finding, Unread
 
 Progress = Callable[[int, int, str], None]
@@ -29,7 +33,7 @@ _OTHER_NAMES = tuple(
 
 @dataclass(frozen=True)
 class Reading:
-    """`folders` in the order of their paths; `real`: where each file is, by its path as reached from the target.
+    """`folders` in the order of their paths; `real`: the file of the store that holds each path, as reached from the target.
 
     bytes: size of all files, each real file once.
     """
@@ -42,91 +46,222 @@ class Reading:
 
 
 def read_all(listing: Listing, unexplained_bytes: int, progress: Progress | None) -> Reading:
-    """Every file of the listing, and those beside its file targets without which they can't be judged.
+    """Every file of the listing, those beside its file targets without which they can't be judged, and what archives hold.
 
     unexplained_bytes: how many bytes of a file that no rule explains are let be.
     """
     found, beside = _with_companions(listing)
-    unread = [*listing.unread, *beside]
-    weights: dict[str, list[WeightFile]] = defaultdict(list)
-    texts: dict[str, dict[str, bytes]] = defaultdict(dict)
-    failed: dict[str, set[str]] = defaultdict(set)
-    size = 0
-    seen: set[str] = set()
-    let_be: list[str] = []
+    reader = _Reader(found, unexplained_bytes)
+    reader.unread += [*listing.unread, *beside]
     for done, file in enumerate(found):
         if progress is not None:
             progress(done, len(found), file.shown)
-        length = _size(file)
-        size += 0 if file.real in seen else length
-        seen.add(file.real)
+        reader.file(file)
+    return reader.result()
+
+
+@dataclass(frozen=True)
+class _At:
+    """Where a file was met. archive: path and size of the file of a target that it is inside of; depth: archives around it."""
+
+    shown: str
+    archive: tuple[str, int] | None = None
+    depth: int = 0
+
+    @property
+    def folder(self) -> str:
+        return self.shown.rpartition("/")[0]
+
+    @property
+    def name(self) -> str:
+        return self.shown.rpartition("/")[2]
+
+
+class _Reader:
+    """What has been read so far, by folder."""
+
+    def __init__(self, found: Sequence[Found], unexplained_bytes: int) -> None:
+        self._found = {f.shown: f for f in found}
+        self._let_be_up_to = unexplained_bytes
+        self.unread: list[Unread] = []
+        self._weights: dict[str, dict[str, WeightFile]] = defaultdict(dict)
+        self._texts: dict[str, dict[str, bytes]] = defaultdict(dict)
+        self._failed: dict[str, set[str]] = defaultdict(set)
+        self._let_be: dict[str, int] = {}
+        self._findings: list[Finding] = []
+        self._parts: dict[str, WeightFile] = {}
+        self._sizes: dict[str, int] = {}
+        self._real: dict[str, str] = {f.shown: f.real for f in found}
+        self._budget = [0]
+
+    def file(self, file: Found) -> None:
+        """Reads one file of the store."""
         try:
-            read = _read_file(file)
+            with LocalFile(file.real, file.shown, self._opener(file)) as source:
+                self._sizes[file.real] = source.size
+                self._budget = [LIMITS.unpacked_bytes]
+                self._read(_At(file.shown), source)
         except Unreadable as error:
-            if error.reason == "unrecognised" and length <= unexplained_bytes and not file.name.endswith(WEIGHT_NAMES):
-                let_be.append(file.shown)
+            self._refuse(_At(file.shown), 0, error)
+
+    def _read(self, at: _At, source: ByteSource) -> None:
+        """One file: weights, the text of a sidecar, an archive, or any other. A fault of ours is an `Unread` too: never a pass."""
+        try:
+            head, readers = readers_of(source)
+            contents = None if readers else self._unpack(at, source, head)
+            if contents is not None:
+                self._read_contents(at, source, contents)
+            elif readers:
+                container = read(readers, source, LIMITS)
+                _check_unchanged(source)
+                self._add(at, source.size, container)
+            else:
+                self._text(at, source)
+        except Unreadable as error:
+            self._refuse(at, source.size, error)
+        except (MemoryError, RecursionError) as error:
+            why = f"needs more than weightguard allows ({type(error).__name__})"
+            self._refuse(at, source.size, Unreadable("limit", why))
+        except Exception as error:
+            self._refuse(
+                at, source.size, Unreadable("internal", f"a fault of weightguard: {type(error).__name__}: {error}"[:300])
+            )
+
+    def _unpack(self, at: _At, source: ByteSource, head: bytes) -> Contents | None:
+        contents = unpack(source, head, LIMITS, self._budget) if head else None
+        if contents is not None and at.depth >= LIMITS.archive_depth:
+            raise Unreadable("limit", f"archives within archives, more than {LIMITS.archive_depth} deep")
+        return contents
+
+    def _read_contents(self, at: _At, source: ByteSource, contents: Contents) -> None:
+        self._findings += contents.findings
+        archive = at.archive or (at.shown, source.size)
+        for name, reason, detail in contents.unread:
+            self.unread.append(Unread(f"{at.shown}/{name}", reason, detail))
+        for entry in contents.entries:
+            inside = _At(f"{at.shown}/{entry.name}", archive, at.depth + 1)
+            self._real[inside.shown] = self._real[archive[0]]
+            try:
+                member = entry.open()
+            except Unreadable as error:
+                self._refuse(inside, 0, error)
                 continue
-            unread.append(Unread(file.shown, error.reason, error.detail))
-            failed[file.folder].add(file.name)
-            continue
-        if isinstance(read, WeightFile):
-            weights[file.folder].append(read)
-            if read.container.unexplained > unexplained_bytes:
-                text = f"{read.container.unexplained} bytes of the file that no rule of {read.container.format} explains"
-                unread.append(Unread(file.shown, "unrecognised", text))
-                failed[file.folder].add(file.name)
-        elif read is not None:
-            texts[file.folder][file.name] = read
-    names = sorted({f.folder for f in found})
-    folders = tuple(Folder(n, tuple(weights[n]), texts[n], frozenset(failed[n])) for n in names)
-    findings: tuple[Finding, ...] = ()
-    if let_be:
-        text = (
-            f"{len(let_be)} files of no known kind, each of at most {unexplained_bytes} bytes, are let be; the first is named"
-        )
-        findings = (Finding("unexplained-files", "low", text, let_be[0]),)
-    return Reading(folders, tuple(unread), findings, {f.shown: f.real for f in found}, size)
+            self._read(inside, member)
+        _check_unchanged(source)
+        if contents.unexplained > self._let_be_up_to:
+            text = f"{contents.unexplained} bytes of the archive that no rule of {contents.kind} explains"
+            raise Unreadable("unrecognised", text)
+
+    def _text(self, at: _At, source: ByteSource) -> None:
+        """A file that holds no weights; the text of a sidecar is kept."""
+        if source.size:
+            identify(source, LIMITS)
+        if at.name.endswith(WEIGHT_NAMES):
+            if source.size == 0:
+                raise Unreadable("truncated", "named like weights, but empty")
+            raise Unreadable("malformed", "named like weights, but text or another kind of file")
+        if is_sidecar(at.name):
+            if source.size > LIMITS.sidecar_bytes:
+                raise Unreadable("limit", f"{source.size} bytes of what says something about a model")
+            text = source.read(0, source.size)
+            _check_unchanged(source)
+            self._texts[at.folder][at.name] = text
+        _check_unchanged(source)
+
+    def _add(self, at: _At, size: int, container: Container) -> None:
+        misnamed = _misnamed(at)
+        if misnamed:
+            container = replace(container, findings=(*container.findings, misnamed))
+        accounts = container.accounts
+        left = size - accounts.tensors - accounts.headers - accounts.padding
+        if left > accounts.unexplained:
+            container = replace(container, accounts=replace(accounts, unexplained=left))
+        parts = []
+        for path, of_part in container.parts.items():
+            shown = posixpath.normpath(posixpath.join(at.folder, path))
+            length = of_part.tensors + of_part.headers + of_part.padding + of_part.unexplained
+            part = WeightFile(shown, length, Container(container.format, EMPTY, accounts=of_part), archive=at.archive)
+            parts.append(part)
+            self._parts[shown] = part
+        self._weights[at.folder][at.name] = WeightFile(at.shown, size, container, tuple(parts), at.archive)
+        self._check_explained(at, container)
+
+    def _check_explained(self, at: _At, container: Container) -> None:
+        if container.unexplained > self._let_be_up_to:
+            text = f"{container.unexplained} bytes of the file that no rule of {container.format} explains"
+            self.unread.append(Unread(at.shown, "unrecognised", text))
+            self._failed[at.folder].add(at.name)
+
+    def _refuse(self, at: _At, size: int, why: Unreadable) -> None:
+        if why.reason == "unrecognised" and size <= self._let_be_up_to and not at.name.endswith(WEIGHT_NAMES):
+            self._let_be[at.shown] = size
+            return
+        self.unread.append(Unread(at.shown, why.reason, why.detail))
+        self._failed[at.folder].add(at.name)
+
+    def _opener(self, file: Found) -> Callable[[str], LocalFile]:
+        """Opens what a reader asks for beside a file: inside its folder, by the rules for links of the walk."""
+
+        def beside(path: str) -> LocalFile:
+            shown = posixpath.normpath(posixpath.join(file.folder, path))
+            if posixpath.isabs(path) or shown.startswith("../") or not _below(shown, file.folder):
+                raise Unreadable("link", f"{path[:200]!r} leads out of the folder")
+            other = self._found.get(shown)
+            if other is None and not file.whole_folder:
+                found = companion(file.folder, os.path.realpath(os.path.dirname(file.shown) or "."), path)
+                if isinstance(found, Unread):
+                    raise Unreadable("link", found.detail)
+                other = found
+            if other is None:
+                raise Unreadable("missing", f"{path[:200]!r} is not there")
+            source = LocalFile(other.real, shown)
+            self._real.setdefault(shown, other.real)
+            self._sizes.setdefault(other.real, source.size)
+            return source
+
+        return beside
+
+    def result(self) -> Reading:
+        """All of it; what one file says about the bytes of another stands for what was made of that one alone."""
+        for shown, part in self._parts.items():
+            at = _At(shown)
+            self._weights[at.folder].pop(at.name, None)
+            self._failed[at.folder].discard(at.name)
+            self._let_be.pop(shown, None)
+            self.unread = [u for u in self.unread if u.path != shown]
+            self._check_explained(at, part.container)
+        self._say_let_be()
+        names = sorted({*self._weights, *self._texts, *self._failed, *(f.folder for f in self._found.values())})
+        folders = tuple(Folder(n, tuple(self._weights[n].values()), self._texts[n], frozenset(self._failed[n])) for n in names)
+        return Reading(folders, tuple(self.unread), tuple(self._findings), self._real, sum(self._sizes.values()))
+
+    def _say_let_be(self) -> None:
+        if not self._let_be:
+            return
+        first, total = next(iter(self._let_be)), sum(self._let_be.values())
+        if total > LIMITS.unknown_bytes:
+            text = f"{len(self._let_be)} files of no known kind, {total} bytes together; this is the first"
+            self.unread.append(Unread(first, "unrecognised", text))
+        else:
+            count, most = len(self._let_be), self._let_be_up_to
+            text = f"{count} files of no known kind, each of at most {most} bytes, are let be; the first is named"
+            self._findings.append(Finding("unexplained-files", "low", text, first))
 
 
-def _size(file: Found) -> int:
-    try:
-        return os.path.getsize(file.real)
-    except OSError:
-        return 0
+def _check_unchanged(source: ByteSource) -> None:
+    if isinstance(source, LocalFile):
+        source.check_unchanged()
 
 
-def _read_file(file: Found) -> WeightFile | bytes | None:
-    """One file: weights, the text of a sidecar, or None for any other. A fault of ours is an `Unreadable` too: never a pass."""
-    try:
-        with LocalFile(file.real, file.shown) as source:
-            container = identify(source, LIMITS)
-            text = None
-            if container is None:
-                if file.name.endswith(WEIGHT_NAMES):
-                    if source.size == 0:
-                        raise Unreadable("truncated", "named like weights, but empty")
-                    raise Unreadable("malformed", "named like weights, but text or another kind of file")
-                if is_sidecar(file.name):
-                    if source.size > LIMITS.sidecar_bytes:
-                        raise Unreadable("limit", f"{source.size} bytes of what says something about a model")
-                    text = source.read(0, source.size)
-            source.check_unchanged()
-            if container is None:
-                return text
-            return WeightFile(file.shown, source.size, replace(container, findings=(*container.findings, *_misnamed(file))))
-    except Unreadable:
-        raise
-    except (MemoryError, RecursionError) as error:
-        raise Unreadable("limit", f"needs more than weightguard allows ({type(error).__name__})") from error
-    except Exception as error:
-        raise Unreadable("internal", f"a fault of weightguard: {type(error).__name__}: {error}"[:300]) from error
+def _below(shown: str, folder: str) -> bool:
+    return not folder or shown.startswith(folder + "/")
 
 
-def _misnamed(file: Found) -> tuple[Finding, ...]:
-    if file.name.lower().endswith(_OTHER_NAMES):
+def _misnamed(at: _At) -> Finding | None:
+    if at.name.lower().endswith(_OTHER_NAMES):
         text = "holds weights under the name of another kind of file: rename it to what it is"
-        return (Finding("disguised-weights", "critical", text, file.shown),)
-    return ()
+        return Finding("disguised-weights", "critical", text, at.shown)
+    return None
 
 
 def _with_companions(listing: Listing) -> tuple[list[Found], list[Unread]]:

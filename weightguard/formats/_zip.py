@@ -111,6 +111,10 @@ class Archive:
             raise Unreadable("inconsistent", f"zip: {member.name[:80]!r} doesn't have its checksum")
         return data
 
+    def offset(self, member: Member) -> int:
+        """Where the bytes of a member, compressed or not, begin in the file."""
+        return self._data[member.name]
+
     def _bytes(self, offset: int, length: int) -> bytes:
         return self._held[offset : offset + length] if self._held else self._source.read(offset, length)
 

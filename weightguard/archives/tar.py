@@ -1,0 +1,181 @@
+"""Tar archives: POSIX.1-2024 pax interchange format (pax, "ustar Interchange Format" and "pax Header Block"), GNU tar's long names."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable
+from functools import partial
+
+from weightguard.archives.entries import Contents, Entry, beside, safe_name
+from weightguard.errors import Unreadable
+from weightguard.limits import Limits
+from weightguard.stores import ByteSource
+from weightguard.stores.slices import Slice
+
+_BLOCK = 512
+_LONGEST_NAME = 64 << 10  # bytes of a pax header or a long name
+_CHUNK = 1 << 20
+_FILES = b"\x0007"
+_LINKS = b"12"
+
+
+def unpack(source: ByteSource, limits: Limits) -> Contents:
+    """The members of a tar archive, as slices of it. Raises `Unreadable`."""
+    contents = Contents("tar")
+    at = 0
+    pax: dict[str, str] = {}
+    common: dict[str, str] = {}
+    long_name = long_link = ""
+    openers: dict[str, Callable[[], ByteSource]] = {}
+    links: list[tuple[str, str]] = []
+    count = 0
+    while True:
+        if at + _BLOCK > source.size:
+            raise Unreadable("truncated", "tar: it ends without its end-of-archive blocks")
+        block = source.read(at, _BLOCK)
+        if block == bytes(_BLOCK):
+            break
+        count += 1
+        if count > limits.archive_members:
+            raise Unreadable("limit", f"tar: more than {limits.archive_members} members")
+        _check_sum(block, at)
+        kind, size = block[156:157], _number(block[124:136])
+        data_at = at + _BLOCK
+        if "size" in pax or "size" in common:
+            size = _decimal(pax.get("size", common.get("size", "")))
+        if size < 0 or data_at + size > source.size:
+            raise Unreadable("truncated", f"tar: a member of {size} bytes at byte {at}, in a file of {source.size}")
+        if kind in (b"L", b"K", b"x", b"X", b"g"):
+            if size > _LONGEST_NAME:
+                raise Unreadable("limit", f"tar: a header of {size} bytes")
+            data = source.read(data_at, size)
+            if kind == b"L":
+                long_name = _text(data.rstrip(b"\0"))
+            elif kind == b"K":
+                long_link = _text(data.rstrip(b"\0"))
+            elif kind == b"g":
+                common |= _records(data)
+            else:
+                pax = _records(data)
+        else:
+            if any(key.startswith("GNU.sparse") for key in pax) or kind == b"S":
+                raise Unreadable("unsupported", "tar: a sparse member")
+            name = pax.get("path", "") or common.get("path", "") or long_name or _own_name(block)
+            if kind in _FILES and not (name.endswith("/") and size == 0):
+                path = _unique(safe_name(name, source.name, contents), openers)
+                openers[path] = partial(_slice, source, data_at, size, f"{source.name}/{path}", openers, path)
+            elif kind in _LINKS:
+                link = pax.get("linkpath", "") or long_link or _text(block[157:257].split(b"\0")[0])
+                path = safe_name(name, source.name, contents)
+                links.append((path, link if kind == b"1" else posixpath.join(posixpath.dirname(path), link)))
+                size = 0 if kind == b"2" else size
+            elif kind == b"5" or kind in _FILES:
+                size = 0 if kind == b"5" else size  # a folder's size is not that of data (POSIX: "typeflag 5")
+            else:
+                contents.unread.append((safe_name(name, source.name, contents), "not-a-file", "a device or pipe in an archive"))
+            pax, long_name, long_link = {}, "", ""
+        at = data_at + size
+        padding = -size % _BLOCK
+        if padding and (at + padding > source.size or source.read(at, padding).strip(b"\0")):
+            contents.unexplained += min(padding, source.size - at)
+        at += padding
+    contents.unexplained += _after(source, at)
+    _follow(links, openers, contents)
+    contents.entries = [Entry(name, opener) for name, opener in openers.items()]
+    return contents
+
+
+def _slice(
+    source: ByteSource, at: int, size: int, shown: str, openers: dict[str, Callable[[], ByteSource]], name: str
+) -> ByteSource:
+    return Slice(source, at, size, shown, beside(openers, name))
+
+
+def _unique(name: str, openers: dict[str, Callable[[], ByteSource]]) -> str:
+    """Unpacking lets the last of two members of one name win; here both are read, the earlier ones under a name of their own."""
+    if name not in openers:
+        return name
+    at = 2
+    while f"{name}#{at}" in openers:
+        at += 1
+    return f"{name}#{at}"
+
+
+def _follow(links: list[tuple[str, str]], openers: dict[str, Callable[[], ByteSource]], contents: Contents) -> None:
+    """A link to a member says a better name for it in a Hugging Face cache (snapshots into blobs); else it adds nothing."""
+    for name, target in links:
+        wanted = posixpath.normpath(target)
+        if wanted not in openers:
+            if not any(known.startswith(wanted + "/") for known in openers):
+                contents.unread.append((name, "link", f"a link to {target[:200]!r}, which is not in the archive"))
+        elif "/snapshots/" in f"/{name}" and name not in openers:
+            openers[name] = openers.pop(wanted)
+
+
+def _after(source: ByteSource, at: int) -> int:
+    """Bytes after the end-of-archive that are not the zeros which fill the last record."""
+    unexplained = 0
+    while at < source.size:
+        chunk = source.read(at, min(_CHUNK, source.size - at))
+        if chunk.strip(b"\0"):
+            unexplained += len(chunk)
+        at += len(chunk)
+    return unexplained
+
+
+def _check_sum(block: bytes, at: int) -> None:
+    """ "The chksum field": the sum of the header's bytes, itself taken as blanks; some old writers summed signed bytes."""
+    field = _number(block[148:156])
+    rest = block[:148] + b" " * 8 + block[156:]
+    total = sum(rest)
+    if field not in (total, total - 256 * sum(b > 127 for b in rest)):
+        raise Unreadable("malformed", f"tar: no header at byte {at}")
+
+
+def _number(field: bytes) -> int:
+    """Octal digits or, with the first bit set, a binary number (GNU tar, "Extensions to the tar format")."""
+    if field[0] & 0x80:
+        value = int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")
+        if field[0] == 0xFF or value >= 1 << 62:
+            raise Unreadable("malformed", "tar: a number out of range")
+        return value
+    digits = field.split(b"\0")[0].strip(b" ")
+    if not digits:
+        return 0
+    if digits.strip(b"01234567"):
+        raise Unreadable("malformed", "tar: a number that is not octal")
+    return int(digits, 8)
+
+
+def _decimal(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
+        raise Unreadable("malformed", f"tar: a pax size of {text[:80]!r}")
+    return int(text)
+
+
+def _records(data: bytes) -> dict[str, str]:
+    """ "%d %s=%s\\n": the length of the whole record, a key and its value."""
+    records: dict[str, str] = {}
+    at = 0
+    while at < len(data) and data[at:].strip(b"\0"):
+        blank = data.find(b" ", at, at + 20)
+        digits = data[at:blank] if blank > 0 else b""
+        end = at + int(digits) if digits.isdigit() else 0
+        if not blank < end <= len(data) or data[end - 1 : end] != b"\n":
+            raise Unreadable("malformed", "tar: a bad pax header")
+        key, equals, value = data[blank + 1 : end - 1].partition(b"=")
+        if not equals:
+            raise Unreadable("malformed", "tar: a bad pax header")
+        records[_text(key)] = _text(value)
+        at = end
+    return records
+
+
+def _own_name(block: bytes) -> str:
+    name = block[:100].split(b"\0")[0]
+    prefix = block[345:500].split(b"\0")[0] if block[257:263] == b"ustar\0" else b""  # GNU keeps times there
+    return _text(prefix + b"/" + name if prefix else name)
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "backslashreplace")

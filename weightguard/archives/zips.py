@@ -1,0 +1,71 @@
+"""Zip archives that are no container of their own: members stored as they are, or deflated. The rules are in `formats._zip`."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from functools import partial
+
+from weightguard.archives.entries import Contents, Entry, beside, safe_name
+from weightguard.archives.streams import FREE, Unpacked
+from weightguard.errors import Unreadable
+from weightguard.formats._zip import DEFLATED, Archive, Member
+from weightguard.limits import Limits
+from weightguard.stores import ByteSource
+from weightguard.stores.slices import Slice
+
+_CHUNK = 1 << 20
+
+
+def unpack(source: ByteSource, limits: Limits, budget: list[int]) -> Contents:
+    """The members of a zip archive. Raises `Unreadable`."""
+    archive = Archive(source, limits)
+    contents = Contents("zip", unexplained=archive.unexplained)
+    openers: dict[str, Callable[[], ByteSource]] = {}
+    for member in archive.members:
+        if member.name.endswith("/") and member.size == 0:
+            continue
+        path = safe_name(member.name, source.name, contents)
+        openers[path] = partial(_open, source, archive, member, path, limits, budget, openers)
+    contents.entries = [Entry(name, opener) for name, opener in openers.items()]
+    return contents
+
+
+def _open(
+    source: ByteSource,
+    archive: Archive,
+    member: Member,
+    path: str,
+    limits: Limits,
+    budget: list[int],
+    openers: dict[str, Callable[[], ByteSource]],
+) -> ByteSource:
+    stored = Slice(source, archive.offset(member), member.stored, f"{source.name}/{path}", beside(openers, path))
+    if member.method != DEFLATED:
+        return stored
+    out = Unpacked(stored.name, stored.beside)
+    _inflate(stored, member, out, limits, budget)
+    return out
+
+
+def _inflate(stored: ByteSource, member: Member, out: Unpacked, limits: Limits, budget: list[int]) -> None:
+    if member.size > FREE + limits.unpacked_ratio * member.stored or member.size > budget[0]:
+        raise Unreadable("limit", f"zip: {member.name[:80]!r} unpacks to {member.size} bytes from {member.stored}")
+    budget[0] -= member.size
+    stream = zlib.decompressobj(-15)
+    crc = 0
+    try:
+        for at in range(0, stored.size, _CHUNK):
+            pending = stored.read(at, min(_CHUNK, stored.size - at))
+            while pending and out.size <= member.size:
+                data = stream.decompress(pending, _CHUNK)
+                crc = zlib.crc32(data, crc)
+                out.write(data)
+                pending = stream.unconsumed_tail
+        data = stream.flush(_CHUNK)
+        crc = zlib.crc32(data, crc)
+        out.write(data)
+    except zlib.error as error:
+        raise Unreadable("malformed", f"zip: {member.name[:80]!r} isn't a deflate stream") from error
+    if out.size != member.size or not stream.eof or stream.unused_data or crc != member.crc:
+        raise Unreadable("inconsistent", f"zip: {member.name[:80]!r} doesn't have its size and checksum")
