@@ -73,7 +73,7 @@ def judge(model: Model, declared: Attached, policy: Policy, as_of: date, digest:
         path=model.path,
         complete=not weights.missing,
         missing=weights.missing,
-        files=tuple(File(f.path, f.container.format, f.bytes) for f in model.files),
+        files=tuple(File(f.path, f.container.format, f.bytes, f.container.accounts) for f in model.files),
         parameters=Counts(
             p.total,
             active(weights.architecture, p.total) if weights.architecture else p.total,
@@ -98,7 +98,7 @@ def not_judged(model: Model, why: str) -> ModelReport:
         path=model.path,
         complete=False,
         missing=(why,),
-        files=tuple(File(f.path, f.container.format, f.bytes) for f in model.files),
+        files=tuple(File(f.path, f.container.format, f.bytes, f.container.accounts) for f in model.files),
         parameters=Counts(0, 0, 0, dict.fromkeys(ROLES, 0), {}, None),
         architecture=None,
         forward_operations=None,

@@ -8,16 +8,17 @@ from typing import Any
 
 from weightguard.architecture.describe import Architecture
 from weightguard.operations.forward import Forward
-from weightguard.values import Decision, Finding, Operations, Unread, Verdict
+from weightguard.values import Accounts, Decision, Finding, Operations, Unread, Verdict
 
 
 @dataclass(frozen=True)
 class File:
-    """A weight file of a model; `sha256` is None unless something asked for it."""
+    """A weight file of a model, and what its bytes are; `sha256` is None unless something asked for it."""
 
     path: str
     format: str
     bytes: int
+    accounts: Accounts
     sha256: str | None = None
 
 

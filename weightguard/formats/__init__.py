@@ -16,12 +16,18 @@ from weightguard.values import Finding
 
 FORMATS: tuple[tuple[str, int, tuple[bytes, ...]], ...] = (
     ("safetensors", 8, (b"{",)),
+    ("gguf", 0, (b"GGUF",)),
     ("torch_zip", 0, (b"PK",)),
+    ("npz", 0, (b"PK",)),
+    ("npy", 0, (b"\x93NUMPY",)),
     ("torch_legacy", 0, (b"\x80", b"L")),
+    ("llamafile", 0, (b"MZ", b"\x7fELF", b"jartsr='")),
+    ("onnx", 0, (b"\x08", b"\x12", b"\x1a", b":")),
     ("pickle_file", 0, ()),
 )
 """In sniffing order: a module of this package, and the bytes at an offset that every such file has (none: the module is always
 asked), so that only the readers of what is met are loaded. To add a container: one module, and its line here."""
+_TOLD_BY_TAIL = (b"PK", b"MZ", b"\x7fELF", b"jartsr='")  # a zip, and the executables that one may follow
 
 
 def identify(source: ByteSource, limits: Limits) -> Container | None:
@@ -29,16 +35,26 @@ def identify(source: ByteSource, limits: Limits) -> Container | None:
 
     Raises `Unreadable` for everything else: nothing is skipped.
     """
-    if source.size == 0:
+    head, readers = readers_of(source)
+    if not head:
         return None
-    head = source.read(0, min(source.size, HEAD))
-    tail = b""
-    if head.startswith(b"PK"):  # only a zip is told by its end, and its readers want these bytes at its start too
-        tail = source.read(max(0, source.size - TAIL), min(source.size, TAIL))
-    readers = [reader for reader in _candidates(head) if reader.sniff(head, tail)]
     if not readers:
         signatures.explain(source, head, limits)
         return None
+    return read(readers, source, limits)
+
+
+def readers_of(source: ByteSource) -> tuple[bytes, list[Format]]:
+    """The first bytes of a file, and the readers whose container they say they are."""
+    head = source.read(0, min(source.size, HEAD))
+    tail = b""
+    if head.startswith(_TOLD_BY_TAIL):  # and a zip's readers want its first bytes at its start too
+        tail = source.read(max(0, source.size - TAIL), min(source.size, TAIL))
+    return head, [reader for reader in _candidates(head) if reader.sniff(head, tail)]
+
+
+def read(readers: list[Format], source: ByteSource, limits: Limits) -> Container:
+    """The container that one of the readers makes of the file; raises `Unreadable` if none does."""
     collects = gc.isenabled()
     gc.disable()  # a read makes many small objects and no cycles: collections in the midst of it cost a tenth of its time
     try:
@@ -75,4 +91,4 @@ def _read(readers: list[Format], source: ByteSource, limits: Limits) -> Containe
     return container
 
 
-__all__ = ["FORMATS", "Container", "Format", "Unreadable", "identify"]
+__all__ = ["FORMATS", "Container", "Format", "Unreadable", "identify", "read", "readers_of"]

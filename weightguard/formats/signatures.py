@@ -16,11 +16,12 @@ _CHUNK = 1 << 20
 
 # Signatures at offset 0 of containers of weights, or of archives that may hold them.
 NOT_READ_YET: tuple[tuple[bytes, str], ...] = (
-    (b"GGUF", "GGUF"),
-    (b"ggjt", "GGML"),
-    (b"ggml", "GGML"),
+    # llama.cpp before GGUF: the magic is a little-endian number, so the letters stand backwards
+    (b"lmgg", "GGML model"),
+    (b"fmgg", "GGMF model"),
+    (b"tjgg", "GGJT model"),
+    (b"algg", "GGLA adapter"),
     (b"\x89HDF\r\n\x1a\n", "HDF5 (Keras, PyTables)"),
-    (b"\x93NUMPY", "NumPy array"),
     (b"PK\x03\x04", "zip archive"),
     (b"PK\x05\x06", "empty zip archive"),
     (b"\x1f\x8b", "gzip stream"),

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from fractions import Fraction
 
 from weightguard.report import ModelReport, Report
-from weightguard.reports.text import WIDTH, amount, printable
+from weightguard.reports.text import WIDTH, accounted, amount, printable
 from weightguard.rules.provenance import sentences
 from weightguard.rules.regime import regime, written
 from weightguard.values import Interval, Operations, Term, Verdict
@@ -30,6 +30,7 @@ def render(report: Report) -> str:
 def _model(m: ModelReport) -> list[str]:
     lines = [*_line(0, f"{m.path}: {m.decision.upper()}")]
     lines += _line(1, f"files: {len(m.files)}, {sum(f.bytes for f in m.files):,} bytes, {_counted(f.format for f in m.files)}")
+    lines += _line(2, f"bytes: {accounted(m)}")
     for text in m.missing:
         lines += _line(2, f"missing: {text}")
     p = m.parameters

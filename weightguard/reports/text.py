@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import TextIO
 
 from weightguard.report import ModelReport, Report
-from weightguard.values import SEVERITIES, Finding
+from weightguard.values import NOTHING, SEVERITIES, Finding
 
 WIDTH = 80
 _LABEL = 8  # columns before a line's text
@@ -91,7 +91,7 @@ def _headline(report: Report, paint: _Paint) -> str:
 
 
 def _blocked(m: ModelReport, paint: _Paint) -> list[str]:
-    lines = [*_path("BLOCK", _RED, m.path, paint), *_labelled("what", _what(m))]
+    lines = [*_path("BLOCK", _RED, m.path, paint), *_labelled("what", _what(m)), *_labelled("bytes", accounted(m))]
     for v in m.verdicts:
         if v.status != "not_controlled":
             status = "controlled" if v.status == "controlled" else "undetermined"
@@ -105,7 +105,7 @@ def _blocked(m: ModelReport, paint: _Paint) -> list[str]:
 
 
 def _allowed(m: ModelReport, paint: _Paint, conditions: dict[str, int]) -> list[str]:
-    lines = [*_path("ALLOW", _GREEN, m.path, paint), *_labelled("what", _what(m))]
+    lines = [*_path("ALLOW", _GREEN, m.path, paint), *_labelled("what", _what(m)), *_labelled("bytes", accounted(m))]
     for v in m.verdicts:
         numbers = [conditions.setdefault(text, len(conditions) + 1) for text in v.conditions]
         rests = f" {''.join(f'[{n}]' for n in numbers)}" if numbers else ""
@@ -129,6 +129,15 @@ def _what(m: ModelReport) -> str:
     if not m.complete:
         words.append("INCOMPLETE")
     return ", ".join(w for w in words if w)
+
+
+def accounted(m: ModelReport) -> str:
+    """What the bytes of a model's files are."""
+    total = sum((f.accounts for f in m.files), NOTHING)
+    return (
+        f"{total.tensors:,} in tensors, {total.headers:,} in headers, {total.padding:,} of padding, "
+        f"{total.unexplained:,} unexplained"
+    )
 
 
 def _findings(findings: Iterable[Finding]) -> list[str]:
