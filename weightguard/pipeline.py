@@ -55,7 +55,7 @@ def scan(request: Request, progress: Progress | None = None) -> Report:
     in_models = {f.path for m in models for f in m.files}
     spoken_for = in_models | {u.path for u in unread}
     no_model = [f for x in reading.folders for w in x.weights if w.path not in in_models for f in w.container.findings]
-    dangerous = decide((), no_model, policy) == "block"
+    dangerous = decide((), [*no_model, *reading.findings], policy) == "block"
     blocked = dangerous or any(m.decision == "block" for m in reports) or (bool(unread) and policy.unread == "block")
     return Report(
         version=VERSION,
