@@ -138,6 +138,7 @@ def _weigh(model: Model, policy: Policy) -> _Weights:
         *model.missing,
         *(f.message for f in wrong if f.id == PART_MISSING),
         *missing_parts(model.tensors, config, claimed_layers(model.config) if model.config else None),
+        *(line for c in model.components for line in _missing_of(c)),
         *too_much_state(parameters),
         *limit,
     )
@@ -150,6 +151,11 @@ def _weigh(model: Model, policy: Policy) -> _Weights:
         tuple(dict.fromkeys(missing)),
         (*model.findings, *parameters.findings, *(f for f in wrong if f.id != PART_MISSING)),
     )
+
+
+def _missing_of(component: Model) -> list[str]:
+    config = language_model(component.config) if component.config is not None else None
+    return missing_parts(component.tensors, config, claimed_layers(component.config) if component.config else None)
 
 
 def _forward(

@@ -35,7 +35,7 @@ def scan(request: Request, progress: Progress | None = None) -> Report:
     listing = collect(request.targets, LIMITS)
     reading = read_all(listing, policy.unexplained_bytes, progress)
     asked = {f.shown for f in listing.files}
-    models = [m for folder in reading.folders for m in assemble(folder) if not asked.isdisjoint(_reached_by(m))]
+    models = [m for m in assemble(reading.folders) if not asked.isdisjoint(_reached_by(m))]
     if not request.read_declarations:
         models = [replace(m, texts={n: t for n, t in m.texts.items() if n != DECLARATION}) for m in models]
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from weightguard.archives import Contents, unpack
 from weightguard.errors import Unreadable
 from weightguard.formats import Container, identify, read, readers_of
+from weightguard.formats.hidden import dangers_in, zip_behind
 from weightguard.limits import LIMITS
 from weightguard.models import INDEX_SUFFIX, WEIGHT_NAMES, Folder, WeightFile, companions, index_files, is_sidecar
 from weightguard.stores import ByteSource
@@ -95,7 +96,9 @@ class _Reader:
         self._budget = [0]
 
     def file(self, file: Found) -> None:
-        """Reads one file of the store."""
+        """Reads one file of the store, unless another has said what each of its bytes is."""
+        if file.shown in self._parts:
+            return
         try:
             with LocalFile(file.real, file.shown, self._opener(file)) as source:
                 self._sizes[file.real] = source.size
@@ -113,12 +116,15 @@ class _Reader:
                 self._read_contents(at, source, contents)
             elif readers:
                 container = read(readers, source, LIMITS)
+                hidden = self._hidden(at, source, head, container)
                 _check_unchanged(source)
-                self._add(at, source.size, container)
+                self._add(at, source.size, replace(container, findings=(*container.findings, *hidden)))
             else:
                 self._text(at, source)
         except Unreadable as error:
             self._refuse(at, source.size, error)
+            if at.shown in self._let_be:
+                self._findings += dangers_in(source.read(0, source.size), at.shown, LIMITS)
         except (MemoryError, RecursionError) as error:
             why = f"needs more than weightguard allows ({type(error).__name__})"
             self._refuse(at, source.size, Unreadable("limit", why))
@@ -126,6 +132,16 @@ class _Reader:
             self._refuse(
                 at, source.size, Unreadable("internal", f"a fault of weightguard: {type(error).__name__}: {error}"[:300])
             )
+
+    def _hidden(self, at: _At, source: ByteSource, head: bytes, container: Container) -> list[Finding]:
+        """What hides behind a container: in the few bytes at its end that no rule explains, or as a zip read from the end."""
+        found: list[Finding] = []
+        loose = min(container.unexplained, source.size)
+        if 0 < loose <= self._let_be_up_to:
+            found += dangers_in(source.read(source.size - loose, loose), at.shown, LIMITS)
+        if not head.startswith(b"PK") and container.format != "llamafile":
+            found += _zip_finding(at, source)
+        return found
 
     def _unpack(self, at: _At, source: ByteSource, head: bytes) -> Contents | None:
         contents = unpack(source, head, LIMITS, self._budget) if head else None
@@ -156,6 +172,7 @@ class _Reader:
         """A file that holds no weights; the text of a sidecar is kept."""
         if source.size:
             identify(source, LIMITS)
+            self._findings += _zip_finding(at, source)
         if at.name.endswith(WEIGHT_NAMES):
             if source.size == 0:
                 raise Unreadable("truncated", "named like weights, but empty")
@@ -170,7 +187,7 @@ class _Reader:
 
     def _add(self, at: _At, size: int, container: Container) -> None:
         misnamed = _misnamed(at)
-        if misnamed:
+        if misnamed and not (container.parts and container.accounts.tensors == 0):  # a text that only names its weights
             container = replace(container, findings=(*container.findings, misnamed))
         accounts = container.accounts
         left = size - accounts.tensors - accounts.headers - accounts.padding
@@ -204,7 +221,7 @@ class _Reader:
 
         def beside(path: str) -> LocalFile:
             shown = posixpath.normpath(posixpath.join(file.folder, path))
-            if posixpath.isabs(path) or shown.startswith("../") or not _below(shown, file.folder):
+            if posixpath.isabs(path) or not _below(shown, file.folder):
                 raise Unreadable("link", f"{path[:200]!r} leads out of the folder")
             other = self._found.get(shown)
             if other is None and not file.whole_folder:
@@ -248,13 +265,20 @@ class _Reader:
             self._findings.append(Finding("unexplained-files", "low", text, first))
 
 
+def _zip_finding(at: _At, source: ByteSource) -> list[Finding]:
+    if not zip_behind(source):
+        return []
+    text = "ends as a zip archive, which whoever reads it from its end will open"
+    return [Finding("polyglot", "critical", text, at.shown)]
+
+
 def _check_unchanged(source: ByteSource) -> None:
     if isinstance(source, LocalFile):
         source.check_unchanged()
 
 
 def _below(shown: str, folder: str) -> bool:
-    return not folder or shown.startswith(folder + "/")
+    return shown.startswith(folder + "/") if folder else shown != ".." and not shown.startswith("../")
 
 
 def _misnamed(at: _At) -> Finding | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
@@ -84,6 +86,41 @@ BLOCKS: frozenset[int] = frozenset(range(DTYPE_CODES["Q4_0"], len(DTYPES)))
 FLOATING: frozenset[int] = frozenset(c for c, (n, _) in enumerate(DTYPES) if n[0] in "FC" or n == "BF16") | BLOCKS
 
 
+class Names(Sequence[str]):
+    """Names that lie in a text, made into strings once they are asked for.
+
+    text: UTF-8, checked by the caller. places: array of int64, shape (n, 2): first byte and length.
+    """
+
+    def __init__(self, text: bytes, places: Int64) -> None:
+        self._text = text
+        self._places = places
+        self._all: list[str] | None = None
+
+    def _decoded(self) -> list[str]:
+        if self._all is None:
+            places = self._places.tolist()
+            if self._text.isascii():
+                text = self._text.decode("ascii")
+                self._all = [text[at : at + length] for at, length in places]
+            else:
+                self._all = [self._text[at : at + length].decode() for at, length in places]
+        return self._all
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, row: int) -> str: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[str]: ...
+    def __getitem__(self, row: int | slice) -> str | list[str]:
+        return self._decoded()[row]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._decoded())
+
+
 @dataclass(frozen=True, eq=False)
 class TensorTable:
     """Columns of equal length n, one row a stored tensor.
@@ -119,7 +156,12 @@ class TensorTable:
 
     def shape(self, row: int) -> tuple[int, ...]:
         """Shape of one row, as stored."""
-        return tuple(int(d) for d in self.dims[self.starts[row] : self.starts[row + 1]])
+        return tuple(self.dims[self.starts[row] : self.starts[row + 1]].tolist())
+
+    def shapes(self) -> list[tuple[int, ...]]:
+        """Shapes of all rows, as stored."""
+        dims = self.dims.tolist()
+        return [tuple(dims[begin:end]) for begin, end in pairwise(self.starts.tolist())]
 
     @property
     def ranks(self) -> Int64:

@@ -120,7 +120,13 @@ def test_an_archive_as_a_target_stands_for_its_models(name: str, tmp_path: Path)
 
 @pytest.mark.parametrize("suffix", ["gz", "bz2", "xz", "zst", ""])
 def test_one_compressed_file(suffix: str, tmp_path: Path) -> None:
-    pack = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress, "zst": zstandard.compress, "": zlib.compress}
+    pack: dict[str, Callable[[bytes], bytes]] = {
+        "gz": gzip.compress,
+        "bz2": bz2.compress,
+        "xz": lzma.compress,
+        "zst": zstandard.compress,
+        "": zlib.compress,
+    }
     (tmp_path / f"model.safetensors.{suffix}").write_bytes(pack[suffix](MODEL))
     (model,) = scan(tmp_path).models
     assert model.parameters.total == PARAMETERS

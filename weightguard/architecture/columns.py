@@ -16,15 +16,27 @@ N_KINDS: Final = 7
 
 # Lists of repeated blocks, by the names that the common libraries give them; the first number in a name is the layer.
 _LAYER = re.compile(
-    r"(?:^|\.)(?:layers?|h|blocks?|transformer_blocks|resblocks|decoder_layers|encoder_layers)\.(\d{1,6})\.(?=[^.]+\.)"
+    r"(?:^|\.)(?:layers?|h|blk|blocks?|transformer_blocks|resblocks|decoder_layers|encoder_layers)\.(\d{1,6})\.(?=[^.]+\.)"
 )
-_EXPERT = re.compile(r"\.experts\.(?:(\d{1,6})\.)?")
-_POSITIONS = ("wpe.weight", "embed_positions.weight", "position_embeddings.weight", "token_type_embeddings.weight")
+_EXPERT = re.compile(r"\.experts\.(?:(\d{1,6})\.)?|\.ffn_\w+_exps\.")  # llama.cpp stacks them
+_POSITIONS = (
+    "wpe.weight",
+    "embed_positions.weight",
+    "position_embeddings.weight",
+    "token_type_embeddings.weight",
+    "position_embd.weight",
+    "token_types.weight",
+)
 
 
 def layers_of(table: TensorTable) -> Int64:
     """The layer each row stands in, -1 outside: array of int64, shape (n,)."""
     return np.array([int(m[1]) if (m := _LAYER.search(name)) else -1 for name in table.names], np.int64)
+
+
+def is_expert(name: str) -> bool:
+    """Whether a tensor belongs to one of many experts, by the names that the common libraries give them."""
+    return (".experts." in name or "_exps." in name) and _EXPERT.search(name) is not None
 
 
 def stacks_of(table: TensorTable) -> dict[str, dict[int, set[str]]]:
@@ -37,7 +49,7 @@ def stacks_of(table: TensorTable) -> dict[str, dict[int, set[str]]]:
     return stacks
 
 
-def kinds_of(table: TensorTable, roles: UInt8, layers: Int64) -> UInt8:
+def kinds_of(table: TensorTable, roles: UInt8, layers: Int64, ranks: Int64) -> UInt8:
     """What each row does, codes of this module: array of uint8, shape (n,).
 
     A row of two or more dimensions multiplies, unless it is a bias (of stacked experts) or an embedding; the input embedding
@@ -46,10 +58,10 @@ def kinds_of(table: TensorTable, roles: UInt8, layers: Int64) -> UInt8:
     kinds = np.full(len(table), NOTHING, np.uint8)
     outside = [row for row in np.flatnonzero(layers < 0).tolist() if roles[row] in (WEIGHT, TIED)]
     has_head = any(is_named(table.names[row], HEADS) and roles[row] == WEIGHT for row in outside)
-    for row, (name, rank, role) in enumerate(zip(table.names, table.ranks.tolist(), roles.tolist(), strict=True)):
+    for row, (name, rank, role) in enumerate(zip(table.names, ranks.tolist(), roles.tolist(), strict=True)):
         if role != WEIGHT:
             continue
-        expert = ".experts." in name
+        expert = is_expert(name)
         if rank < 2 or name.endswith("bias"):
             kinds[row] = ROUTED_VECTOR if expert else VECTOR
         elif layers[row] < 0 and name.endswith(_POSITIONS):
@@ -68,7 +80,7 @@ def experts_stored(table: TensorTable, roles: UInt8, layers: Int64) -> dict[int,
     numbers: dict[int, set[int]] = {}
     stacked: dict[int, int] = {}
     for row, name in enumerate(table.names):
-        if roles[row] != WEIGHT or ".experts." not in name or (match := _EXPERT.search(name)) is None:
+        if roles[row] != WEIGHT or not is_expert(name) or (match := _EXPERT.search(name)) is None:
             continue
         layer = int(layers[row])
         if match[1] is not None:

@@ -27,7 +27,7 @@ from weightguard.roles import WEIGHT
 from weightguard.tensors import Int64, TensorTable
 from weightguard.values import Finding
 
-_QUERIES = (".q_proj.weight", ".q_b_proj.weight")
+_QUERIES = (".q_proj.weight", ".q_b_proj.weight", ".attn_q.weight", ".attn_q_b.weight")
 _CHECKED = (*EMBEDDINGS, *_QUERIES)
 
 
@@ -100,7 +100,7 @@ def describe(
         return None, (Finding("config-contradicts-weights", "high", text, path),)
 
     rows = max(stored, layers) + 1
-    kinds = kinds_of(table, parameters.roles, at)
+    kinds = kinds_of(table, parameters.roles, at, parameters.ranks)
     groups = np.where(at < 0, rows - 1, at) * N_KINDS + kinds
     sums = np.zeros(rows * N_KINDS, np.int64)
     if sum_by_group(parameters.logical, groups, sums) >= 0:

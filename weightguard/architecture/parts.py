@@ -12,12 +12,12 @@ from weightguard.parameters.count import Parameters
 from weightguard.tensors import TensorTable
 
 _ADAPTER_NAMES = (
-    "lora_[AB]", "lora_embedding_[AB]", "lora[._](?:up|down)", "hada_w[12]_[ab]", "lokr_w[12]", "ia3_l", "oft_[rs]", "boft_",
+    "lora_[ABab]", "lora_embedding_[AB]", "lora[._](?:up|down)", "hada_w[12]_[ab]", "lokr_w[12]", "ia3_l", "oft_[rs]", "boft_",
     "vera_lambda", "prompt_embeddings", "prompt_encoder",
 )  # fmt: skip
 _ADAPTER = re.compile(rf"(?:^|[._])(?:{'|'.join(_ADAPTER_NAMES)})")
 _ADAPTER_WORDS = ("lora", "hada_w", "lokr_w", "ia3_l", "oft_", "vera_l", "prompt_e")
-_NORM = re.compile(r"norm|ln_|(?:^|\.)ln|head|pooler|predictions|classifier", re.IGNORECASE)
+_NORM = re.compile(r"norm|ln_|_ln\.|(?:^|\.)ln|head|pooler|predictions|classifier", re.IGNORECASE)
 _FEW_VALUES = 1 << 20  # steps, rates and the like, beside the smallest models
 _LARGE = 1_000_000_000  # elements from which any numbered list counts as layers
 _FEWEST_NAMES = 6

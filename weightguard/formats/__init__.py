@@ -18,15 +18,31 @@ FORMATS: tuple[tuple[str, int, tuple[bytes, ...]], ...] = (
     ("safetensors", 8, (b"{",)),
     ("gguf", 0, (b"GGUF",)),
     ("torch_zip", 0, (b"PK",)),
+    ("torch_export", 0, (b"PK",)),
+    ("torch_package", 0, (b"PK",)),
     ("npz", 0, (b"PK",)),
+    ("keras_zip", 0, (b"PK",)),
     ("npy", 0, (b"\x93NUMPY",)),
+    *(("hdf5", start, (b"\x89HDF\r\n\x1a\n",)) for start in (0, 512, 1024, 2048, 4096, 8192, 16384, 32768)),
+    ("torch_dcp", 0, (b"\x80",)),
     ("torch_legacy", 0, (b"\x80", b"L")),
     ("llamafile", 0, (b"MZ", b"\x7fELF", b"jartsr='")),
     ("onnx", 0, (b"\x08", b"\x12", b"\x1a", b":")),
+    ("saved_model", 0, (b"\x08", b"\x0a", b"\x12")),
+    ("coreml", 0, (b"\x08",)),
+    ("tflite", 4, (b"TFL3",)),
+    ("tf_checkpoint", -8, (b"\x57\xfb\x80\x8b\x24\x75\x47\xdb",)),
+    ("joblib", 0, (b"\x80",)),
+    ("openvino", 0, (b"<?xml", b"<net", b"\xef\xbb\xbf<")),
+    ("executorch", 4, (b"ET", b"FT01")),
+    ("paddle", 0, (bytes(16),)),
+    ("msgpack", 0, (*(bytes([0x80 + n]) for n in range(1, 16)), b"\xde", b"\xdf")),
     ("pickle_file", 0, ()),
 )
 """In sniffing order: a module of this package, and the bytes at an offset that every such file has (none: the module is always
-asked), so that only the readers of what is met are loaded. To add a container: one module, and its line here."""
+asked), so that only the readers of what is met are loaded. An offset below 0 is from the end: such a module is asked if no other
+knows the file. To add a container: one module, and its line here."""
+_END = 8
 _TOLD_BY_TAIL = (b"PK", b"MZ", b"\x7fELF", b"jartsr='")  # a zip, and the executables that one may follow
 
 
@@ -50,7 +66,12 @@ def readers_of(source: ByteSource) -> tuple[bytes, list[Format]]:
     tail = b""
     if head.startswith(_TOLD_BY_TAIL):  # and a zip's readers want its first bytes at its start too
         tail = source.read(max(0, source.size - TAIL), min(source.size, TAIL))
-    return head, [reader for reader in _candidates(head) if reader.sniff(head, tail)]
+    readers = [reader for reader in _candidates(head) if reader.sniff(head, tail)]
+    if not readers:
+        size = min(source.size, _END)
+        tail = head[-size:] if source.size == len(head) else source.read(source.size - size, size)
+        readers = [reader for reader in _told_by_end(tail) if reader.sniff(head, tail)]
+    return head, readers
 
 
 def read(readers: list[Format], source: ByteSource, limits: Limits) -> Container:
@@ -69,7 +90,16 @@ def _candidates(head: bytes) -> list[Format]:
     return [
         cast(Format, import_module(f"weightguard.formats.{module}"))
         for module, offset, magic in FORMATS
-        if not magic or head.startswith(magic, offset)
+        if not magic or (offset >= 0 and head.startswith(magic, offset))
+    ]
+
+
+def _told_by_end(end: bytes) -> list[Format]:
+    """The readers whose signature stands at the end of a file."""
+    return [
+        cast(Format, import_module(f"weightguard.formats.{module}"))
+        for module, offset, magic in FORMATS
+        if offset < 0 and end[offset:] in magic
     ]
 
 

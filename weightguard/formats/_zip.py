@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
-from struct import Struct
+from struct import Struct, pack
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from weightguard.errors import Unreadable
+from weightguard.kernels.zip_records import match_zip_headers, scan_zip_directory
 from weightguard.limits import Limits
 from weightguard.stores import ByteSource
 
@@ -45,6 +46,8 @@ _TAIL = 66_000
 _BRIDGE = 64 << 10  # local headers nearer than this are read together
 _LOOSE = 16 << 20
 _U16 = Struct("<H").unpack_from
+_FEWEST = 1000  # members that are worth columns
+_REACH = 1024  # bytes from a local header to its end: longer ones are read by themselves
 _AROUND = 224  # bytes read around a local header: the descriptor before it, its name and padding
 
 
@@ -81,21 +84,58 @@ _KEPT = ("flags", "method", "crc", "stored", "size", "disk", "header")
 _new = tuple.__new__  # half the time of Member(...)
 
 
-class Archive:
-    """A checked archive: `members` in the directory's order, by lower-case name in `names`, `unexplained` bytes, `read`."""
+class Numbered(NamedTuple):
+    """Members that differ by a number in their name only, in columns.
 
-    def __init__(self, source: ByteSource, limits: Limits) -> None:
-        """Reads and checks the structure, no member. Raises `Unreadable`."""
+    prefix: of their names, in lower case. sizes: array of int64, the bytes of the member of each number, -1 where there is none.
+    begin: offset of the first one's local header. end: offset after the data of the last one in the file, which is `last`.
+    """
+
+    prefix: str
+    sizes: npt.NDArray[np.int64]
+    begin: int
+    end: int
+    last: Member
+
+    def size(self, name: str) -> int:
+        """Bytes of the member with this name, in lower case; -1 if it is none of these."""
+        digits = name[len(self.prefix) :]
+        if not name.startswith(self.prefix) or len(digits) > 9 or not (digits.isascii() and digits.isdigit()):
+            return -1
+        number = int(digits)
+        return int(self.sizes[number]) if number < len(self.sizes) and str(number) == digits else -1
+
+
+class Archive:
+    """A checked archive: `members` in the directory's order, by lower-case name in `names`, `unexplained` bytes, `read`.
+
+    numbered: members FOLDER/data/NUMBER that are in columns, and not in `members`; None unless asked for, and many.
+    """
+
+    def __init__(self, source: ByteSource, limits: Limits, *, columns: bool = False) -> None:
+        """Reads and checks the structure, no member. columns: whether `numbered` is wanted. Raises `Unreadable`."""
         self._source = source
         self._limits = limits
+        self._held = source.read(0, source.size) if source.size <= _WHOLE else b""
+        try:
+            self._read(columns and not self._held)
+        except Unreadable:
+            if self.numbered is None:
+                raise
+            self._read(False)  # what is wrong is said by the reader of one member at a time
+
+    def _read(self, columns: bool) -> None:
         self._data: dict[str, int] = {}
         self._local_sizes: dict[int, tuple[int, int]] = {}
-        self._held = source.read(0, source.size) if source.size <= _WHOLE else b""
         self.unexplained = 0
         self.padding = 0
         self.members: list[Member] = []
+        self.numbered: Numbered | None = None
         start, end = self._find_directory()
-        self._read_directory(start, end)
+        directory = self._bytes(start, end - start)
+        if columns and scan_zip_directory.pays(len(directory)):
+            directory = self._read_numbered(directory, start)
+        self._read_directory(directory)
         self._check_names()
         self._check_local(start)
 
@@ -175,11 +215,56 @@ class Archive:
                 raise Unreadable("inconsistent", "zip: two end records")
             before = tail.rfind(b"PK\5\6", 0, before)
 
-    def _read_directory(self, start: int, end: int) -> None:
+    def _read_numbered(self, directory: bytes, start: int) -> bytes:
+        """Takes what can be taken in columns, with all checks of the others; the rest of the directory, at offset `start`."""
+        first = directory[46 : 46 + _LENGTHS(directory, 28)[0]] if len(directory) > 46 else b""
+        prefix = first.partition(b"/")[0] + b"/data/"
+        data = np.frombuffer(directory, np.uint8)
+        seen, rows, info = np.zeros(2 * self._count, np.uint8), np.empty((self._count, 4), np.int64), np.zeros(2, np.int64)
+        text = np.frombuffer(prefix, np.uint8)
+        count = scan_zip_directory.compiled(data, text, seen, rows, info) if prefix.isascii() else 0
+        if count < _FEWEST:
+            return directory
+        rows = rows[:count]
+        ends = self._match_numbered(data, rows, start)
+        if ends is None:
+            return directory
+        sizes = np.full(int(rows[:, 0].max()) + 1, -1, np.int64)
+        sizes[rows[:, 0]] = rows[:, 3]
+        begin, end = info.tolist()
+        entry = _CENTRAL.unpack_from(directory, int(rows[-1, 1]))
+        flags, method, crc, stored, size = entry[1:6]
+        raw = directory[end - entry[6] : end]
+        last = Member(raw.decode("ascii"), method, flags, crc, stored, size, entry[10], raw)
+        self.numbered = Numbered(prefix.decode("ascii").lower(), sizes, int(rows[0, 2]), ends[0], last)
+        self.padding += ends[1]
+        self._count -= count
+        return directory[:begin] + directory[end:]
+
+    def _match_numbered(
+        self, directory: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64], start: int
+    ) -> tuple[int, int] | None:
+        """Where the data of the last of these members end, and their padding; None if one isn't as the directory says."""
+        headers = rows[:, 2]
+        far = np.append(np.flatnonzero(np.diff(headers) > _BRIDGE), len(rows) - 1)
+        info = np.zeros(2, np.int64)
+        row = 0
+        while row < len(rows):
+            begin = max(0, int(headers[row]) - 16)
+            reach = int(headers[far[np.searchsorted(far, row)]]) + _REACH
+            end = min(reach, begin + _WHOLE, start)
+            if end <= begin:
+                return None
+            window = np.frombuffer(self._source.read(begin, end - begin), np.uint8)
+            done = match_zip_headers.compiled(window, begin, directory, rows, row, info)
+            if done <= row:
+                return None
+            row = done
+        return int(info[0]), int(info[1])
+
+    def _read_directory(self, data: bytes) -> None:
         """The members (4.3.12); zip64 values come from the extra field (4.5.3)."""
-        held = self._held
-        data, at = (held, start) if held else (self._source.read(start, end - start), 0)
-        stop = at + end - start
+        at, stop = 0, len(data)
         places = []
         for _ in range(self._count):
             if at + 46 > stop:
@@ -267,8 +352,9 @@ class Archive:
                 if m.name.startswith("/") or ".." in m.name.split("/") or "\0" in m.name or "\\" in m.name:
                     raise Unreadable("malformed", f"zip: a member named {m.name[:80]!r}")
         self.names = {m.name.lower(): m for m in self.members}
-        if len(self.names) < len(self.members):
-            twice = next(m.name for m in self.members if self.names[m.name.lower()] is not m)
+        numbered = self.numbered
+        if len(self.names) < len(self.members) or (numbered and any(numbered.size(n) >= 0 for n in self.names)):
+            twice = next((m.name for m in self.members if self.names[m.name.lower()] is not m), "a numbered member")
             raise Unreadable("inconsistent", f"zip: {twice[:80]!r} is there twice")
 
     def _check_local(self, directory: int) -> None:
@@ -279,12 +365,16 @@ class Archive:
         last: Member | None = None
         data_end = 0
         padding: dict[int, bytes] = {}
+        numbered = self.numbered
         descriptor = b""  # what should lie between a member's end and the next header
         for data, base, group in self._windows(order, directory):
             for i in group:
                 m = members[i]
                 header = m.header
                 at = header - base
+                if numbered and header > numbered.begin:
+                    last, data_end, descriptor = self._pass(numbered, last, data_end)
+                    numbered = None
                 if header < data_end:
                     raise Unreadable("inconsistent", f"zip: {m.name[:80]!r} overlaps another member")
                 if header - data_end != len(descriptor) or data[at - len(descriptor) : at] != descriptor:
@@ -310,9 +400,20 @@ class Archive:
                 data_end = base + start + m.stored
                 descriptor = descriptors[16 * i : 16 * i + 16] if m.flags & _DESCRIPTOR else b""
                 last = m
+        if numbered:
+            last, data_end, _ = self._pass(numbered, last, data_end)
         if data_end > directory:
             raise Unreadable("inconsistent", "zip: its last member runs into its central directory")
         self._gap(last, data_end, directory)
+
+    def _pass(self, numbered: Numbered, last: Member | None, data_end: int) -> tuple[Member, int, bytes]:
+        """What lies before the numbered members; the last of them, where its data end, and what should follow."""
+        if numbered.begin < data_end:
+            raise Unreadable("inconsistent", f"zip: {numbered.last.name[:80]!r} overlaps another member")
+        self._gap(last, data_end, numbered.begin)
+        m = numbered.last
+        descriptor = b"PK\7\x08" + pack("<3I", m.crc, m.stored, m.size) if m.flags & _DESCRIPTOR else b""
+        return m, numbered.end, descriptor
 
     def _compare(self, m: Member, data: bytes, at: int) -> None:
         """A local header that isn't byte for byte what the directory lets expect may differ in versions and times."""

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from weightguard.errors import Unreadable
 from weightguard.formats._pickle.abstract import Globals
+from weightguard.formats._pickle.distributed import starts_distributed
 from weightguard.formats._pickle.findings import constant_findings, name_findings, naming_calls, structure_findings
 from weightguard.formats._pickle.legacy import load_nested, starts_legacy
 from weightguard.formats._pickle.machine import run
@@ -34,7 +35,7 @@ def sniff(head: bytes, tail: bytes) -> bool:
     Without PROTO a pickle may be plain text, so the machine runs over the head: text soon meets an opcode that
     fails. It is a pickle if it stops after naming a global, or if it has called one when the head ends.
     """
-    if starts_legacy(head):
+    if starts_legacy(head) or starts_distributed(head):
         return False
     if head[:1] == b"\x80":
         return len(head) > 2 and 0 < head[1] <= HIGHEST_PROTOCOL
@@ -82,4 +83,4 @@ def _read(source: ByteSource, limits: Limits, seen: Globals) -> Container:
     findings = [*name_findings(seen, source.name), *constant_findings(to.texts, source.name, limits)]
     findings += structure_findings(to, source.name)
     unexplained += to.storages.uncovered() + to.stray_bytes(seen.blobs)
-    return Container(NAME, to.table(), {}, to.scalars, tuple(findings), account(source.size, to, unexplained))
+    return Container(NAME, to.table(), {}, to.scalars, tuple(findings), account(source.size, to, unexplained), shapes=to.shapes)

@@ -18,6 +18,7 @@ from weightguard.tensors import TensorTable
 from weightguard.values import NOTHING, Accounts, Finding
 
 Scalar = int | float | str | bool | None
+PART_MISSING = "part-missing"
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,9 +27,11 @@ class Container:
 
     tensors: its tensor table (`files` all 0). metadata: text that the format keeps beside the tensors.
     scalars: plain values found beside the tensors, by their dotted path (an optimizer's step, an epoch).
+    findings: one whose id is `PART_MISSING` says that the model isn't whole.
     accounts: what each byte of the file is; bytes in none of its counts are unexplained too.
     parts: the other files that this one names and that hold its tensors, by their path relative to its folder, as given to
         `source.beside`, with what each of their bytes is.
+    shapes: shapes of tensors whose data lie in other files, by their dotted path.
     """
 
     format: str
@@ -38,6 +41,7 @@ class Container:
     findings: tuple[Finding, ...] = ()
     accounts: Accounts = NOTHING
     parts: Mapping[str, Accounts] = field(default_factory=dict)
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def unexplained(self) -> int:
@@ -54,7 +58,7 @@ class Format(Protocol):
     def sniff(self, head: bytes, tail: bytes) -> bool:
         """Whether a file with these first bytes (up to `HEAD`) claims to be this container.
 
-        tail: the last bytes (up to `TAIL`) of a file that begins as a zip does; empty for any other.
+        tail: the last bytes (up to `TAIL`) of a file that begins as a zip does; the last few of one that nothing else tells.
         """
         ...
 

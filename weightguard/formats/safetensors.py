@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,12 @@ from weightguard.kernels.safetensors_header import (
     TOO_MANY,
     UNEXPECTED,
     UNKNOWN_DTYPE,
+    find_repeated_name,
     scan_safetensors_header,
 )
 from weightguard.limits import Limits
 from weightguard.stores import ByteSource
-from weightguard.tensors import DTYPE_BITS, DTYPE_CODES, DTYPES, SAFETENSORS_DTYPES, Int64, TensorTable, UInt8
+from weightguard.tensors import DTYPE_BITS, DTYPE_CODES, DTYPES, SAFETENSORS_DTYPES, Int64, Names, TensorTable, UInt8
 from weightguard.values import Accounts
 
 NAME = "safetensors"
@@ -31,6 +33,7 @@ SPEC = "safetensors README, section Format, and tensor.rs Metadata::validate, ve
 
 _MAX_NUMBER = (1 << 63) - 1
 _SMALLEST_ENTRY = len('"":{"dtype":"U8","shape":[],"data_offsets":[0,0]}')
+_USUAL_ENTRY = 96
 _ESCAPED_HEADER = 8 << 20
 _METADATA_BYTES = 64 << 10  # free text above this is not explained by what metadata is for
 
@@ -52,6 +55,7 @@ _EXTENT_ERRORS = {
     OUTSIDE: "has data_offsets outside the file",
     PARTIAL_BYTE: "does not fill whole bytes",
 }
+_TWICE = "the header names a tensor twice"
 _DTYPE_NAMES: UInt8 = np.zeros((SAFETENSORS_DTYPES, 16), np.uint8)
 for _code, (_name, _) in enumerate(DTYPES[:SAFETENSORS_DTYPES]):
     _DTYPE_NAMES[_code, : len(_name)] = list(_name.encode())
@@ -70,21 +74,17 @@ def read(source: ByteSource, limits: Limits) -> Container:
         raise Unreadable("limit", f"a header of {length} bytes; the format allows {limits.header_bytes}")
     if 8 + length > source.size:
         raise Unreadable("truncated", f"a header of {length} bytes in a file of {source.size} bytes")
-    header = first[8 : 8 + length]
-    if len(header) < length:
-        header += source.read(len(first), length - len(header))
+    header = first[8 : 8 + length] if 8 + length <= len(first) else source.read(8, length)
     scan = _scan_bytes if scan_safetensors_header.pays(len(header)) else _scan_json
     names, dtypes, dims, starts, offsets, metadata = scan(header, limits)
-    if len(set(names)) != len(names):  # 0.8.0 of the library lets the last one win
-        raise Unreadable("malformed", "the header names a tensor twice")
     elements = np.zeros(len(names), np.int64)
     wrong = count_elements(dims, starts, elements)
     if wrong >= 0:
         raise Unreadable("inconsistent", f"tensor {_quoted(names[wrong])} has a shape of more than 2^63 elements")
     size = source.size - 8 - length
     at_fault = np.zeros(1, np.int64)
-    order = np.arange(len(names), dtype=np.int64)
-    error = check_extents(order, elements, dtypes, DTYPE_BITS, offsets, size, at_fault)
+    rows = np.arange(len(names), dtype=np.int64)
+    error = check_extents(rows, elements, dtypes, DTYPE_BITS, offsets, size, at_fault)
     if error in (OVERLAP, HOLE):  # or the header's order is not that of the data
         order = np.lexsort((offsets[:, 1], offsets[:, 0]))
         error = check_extents(order, elements, dtypes, DTYPE_BITS, offsets, size, at_fault)
@@ -100,7 +100,7 @@ def read(source: ByteSource, limits: Limits) -> Container:
         dims=dims,
         starts=starts,
         elements=elements,
-        storages=np.arange(len(names), dtype=np.int64),  # "byte buffer ... no overlap": each tensor is its own storage
+        storages=rows,  # "byte buffer ... no overlap": each tensor is its own storage
         begins=zeros,
         spans=offsets[:, 1] - offsets[:, 0],
         files=zeros,
@@ -108,42 +108,66 @@ def read(source: ByteSource, limits: Limits) -> Container:
     )
     free_text = sum(len(t.encode("utf-8", "surrogatepass")) for pair in metadata.items() for t in pair)
     unexplained = free_text if free_text > _METADATA_BYTES else 0
-    padding = length - len(header.rstrip(b" "))
+    end = header[-64:]
+    padding = len(end) - len(end.rstrip(b" ")) if end.strip(b" ") else length - len(header.rstrip(b" "))
     return Container(NAME, table, metadata, accounts=Accounts(size, 8 + length - padding - unexplained, padding, unexplained))
 
 
-_Columns = tuple[list[str], UInt8, Int64, Int64, Int64, dict[str, str]]
+_Columns = tuple[Sequence[str], UInt8, Int64, Int64, Int64, dict[str, str]]
 
 
 def _scan_bytes(header: bytes, limits: Limits) -> _Columns:
     """By the kernel: for headers so many that Python objects would cost more than loading Numba."""
-    capacity = len(header) // _SMALLEST_ENTRY + 1
-    names = np.empty(len(header) + 1, np.uint8)
-    escaped = np.empty(capacity, np.uint8)
-    dtypes = np.empty(capacity, np.uint8)
-    starts = np.empty(capacity + 1, np.int64)
-    offsets = np.empty((capacity, 2), np.int64)
-    info = np.zeros(5, np.int64)
-    data = np.frombuffer(header, np.uint8)
+    info = np.zeros(4, np.int64)
+    data, words = np.frombuffer(header, np.uint8), _words(header)
     count = -TOO_MANY
-    for room in (4 * capacity, len(header) // 2):  # dimensions: of usual tensors, and the most that a header can hold
+    # Rows and dimensions: of usual tensors, and the most that a header can hold.
+    for rows, room in (
+        (len(header) // _USUAL_ENTRY, len(header) // 32),
+        (len(header) // _SMALLEST_ENTRY + 1, len(header) // 2),
+    ):
         if count == -TOO_MANY:
-            dims = np.empty(room, np.int64)
-            count = scan_safetensors_header.compiled(data, _DTYPE_NAMES, names, escaped, dtypes, dims, starts, offsets, info)
+            places, offsets = np.empty((rows, 3), np.int64), np.empty((rows, 2), np.int64)
+            dtypes, dims, starts = np.empty(rows, np.uint8), np.empty(room, np.int64), np.empty(rows + 1, np.int64)
+            count = scan_safetensors_header.compiled(data, words, _DTYPE_NAMES, places, dtypes, dims, starts, offsets, info)
     if count < 0 and b"\\" in header and len(header) <= _ESCAPED_HEADER:  # a key, a dtype or __metadata__ spelt with an escape
         return _scan_json(header, limits)
     if count < 0:
         raise Unreadable("malformed", f"the header {_SCAN_ERRORS[-count]}, at byte {8 + int(info[0])}")
     if count > limits.tensors:
         raise Unreadable("limit", f"more than {limits.tensors} tensors")
-    strings = _text(names[: info[3]].tobytes()).split("\n")[:-1]
-    for row in np.flatnonzero(escaped[:count]).tolist() if info[4] else ():
-        strings[row] = _string(f'"{strings[row]}"')
-        if strings[row] == "__metadata__":
-            return _scan_json(header, limits)
+    if not header.isascii():
+        _text(header)
+    names = _names(header, data, places[:count], bool(info[3]))
+    if info[3] and "__metadata__" in names:
+        return _scan_json(header, limits)
     metadata = _metadata(_load(_text(header[info[1] : info[2]]))) if info[2] else {}
     starts = starts[: count + 1]
-    return strings, dtypes[:count].copy(), dims[: starts[-1]].copy(), starts.copy(), offsets[:count].copy(), metadata
+    return names, dtypes[:count], dims[: starts[-1]], starts, offsets[:count], metadata
+
+
+def _words(header: bytes) -> Int64:
+    """Bytes i to i + 7 as an integer, for each i, over the same memory."""
+    return np.ndarray(max(0, len(header) - 7), "<i8", header if len(header) > 7 else bytes(8), 0, (1,))
+
+
+def _names(header: bytes, data: UInt8, places: Int64, escaped: bool) -> Sequence[str]:
+    """The names that the kernel found; raises `Unreadable` if one stands twice."""
+    if escaped:
+        raw = [header[at : at + (length if length >= 0 else -length - 1)] for at, length, _ in places.tolist()]
+        return _once([_string(f'"{_text(name)}"') for name in raw])
+    table = np.zeros(1 << (2 * len(places)).bit_length(), np.int32)
+    repeated = find_repeated_name.compiled(data, places, table, np.zeros(1, np.int64))
+    if repeated >= 0:
+        raise Unreadable("malformed", _TWICE)
+    names = Names(header, places[:, :2])
+    return names if repeated == -1 else _once(names)
+
+
+def _once(names: Sequence[str]) -> Sequence[str]:
+    if len(set(names)) != len(names):  # 0.8.0 of the library lets the last one win
+        raise Unreadable("malformed", _TWICE)
+    return names
 
 
 def _scan_json(header: bytes, limits: Limits) -> _Columns:
@@ -188,7 +212,7 @@ def _scan_json(header: bytes, limits: Limits) -> _Columns:
     if len(names) > limits.tensors:
         raise Unreadable("limit", f"more than {limits.tensors} tensors")
     return (
-        names,
+        _once(names),
         np.array(dtypes, np.uint8),
         np.array(dims, np.int64),
         np.array(starts, np.int64),

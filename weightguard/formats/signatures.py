@@ -21,7 +21,6 @@ NOT_READ_YET: tuple[tuple[bytes, str], ...] = (
     (b"fmgg", "GGMF model"),
     (b"tjgg", "GGJT model"),
     (b"algg", "GGLA adapter"),
-    (b"\x89HDF\r\n\x1a\n", "HDF5 (Keras, PyTables)"),
     (b"PK\x03\x04", "zip archive"),
     (b"PK\x05\x06", "empty zip archive"),
     (b"\x1f\x8b", "gzip stream"),
@@ -31,6 +30,53 @@ NOT_READ_YET: tuple[tuple[bytes, str], ...] = (
     (b"7z\xbc\xaf\x27\x1c", "7z archive"),
     (b"Rar!\x1a\x07", "RAR archive"),
     (b"\x04\x22\x4d\x18", "LZ4 stream"),
+)
+# The same, with the byte that they stand at, and the document or code that says so.
+OTHER_MODELS: tuple[tuple[int, bytes, str], ...] = (
+    (0, b"ftrt", "opaque: a TensorRT engine, compiled for one kind of GPU,"),
+    (0, b"ptrt", "opaque: a TensorRT engine, compiled for one kind of GPU,"),
+    (0, b"RKNN", "opaque: an RKNN model, compiled for a Rockchip NPU,"),
+    (0, b"\x01HEF", "opaque: a HEF model, compiled for a Hailo accelerator,"),
+    (4, b"ORTM", "an ONNX Runtime model (.ort)"),  # onnxruntime, core/flatbuffers/schema/ort.fbs
+    (4, b"PTMF", "a PyTorch Mobile flatbuffer"),  # pytorch, torch/csrc/jit/serialization/mobile_bytecode.fbs
+    (0, b"7767517\n", "an ncnn graph"),  # ncnn, src/net.cpp, load_param
+    (0, b"7767517\r\n", "an ncnn graph"),
+    (0, b"\xdd\x85\x76\x00", "a binary ncnn graph"),
+    (0, b"\x12\x01\0\0\0\0\0\0", "an MXNet parameter file"),  # mxnet, src/ndarray/ndarray.cc, kMXAPINDArrayListMagic
+    (0, b"\x04\0\0\0\x01\0\0\0\x03\0\0\0V 1", "a Torch7 file"),  # torch7, doc/serialization.md
+    (0, b"\x03\0\0\0\x01\0\0\0", "a Torch7 table"),
+    (0, b"\0\0\0\0\x01\0\0\0\0\0\0\0", "a Darknet weight file"),  # darknet, src/parser.c, save_weights_upto
+    (0, b"\0\0\0\0\x02\0\0\0", "a Darknet weight file"),
+    (0, b"24ka", "a llama2.c model"),  # llama2.c, export.py, version 1 and up
+    (0, b"CBM1", "a CatBoost model"),
+    (0, b"{L\0\0\0\0\0\0\0\x07learner", "an XGBoost model (UBJSON)"),
+    (0, b'{"learner":', "an XGBoost model (JSON)"),
+    (0, b"binf\0\0", "an XGBoost model"),
+    (0, b"tree\nversion=v", "a LightGBM model"),
+    (0, b"B\0C\0N\0", "a CNTK model"),
+    (0, b"ZF0x", "a joblib file of before 0.10"),
+    # TensorStore, kvstore/ocdbt/format: manifest, B-tree node, version tree node (what Orbax writes)
+    (0, b"\x0c\xdb\x3a\x2a", "an OCDBT key-value store (Orbax, TensorStore)"),
+    (0, b"\x0c\xdb\x20\xde", "an OCDBT key-value store (Orbax, TensorStore)"),
+    (0, b"\x0c\xdb\x12\x34", "an OCDBT key-value store (Orbax, TensorStore)"),
+)
+# JSON that describes arrays which lie in files beside it, by what its first bytes hold.
+_JSON_MODELS: tuple[tuple[tuple[bytes, ...], str], ...] = (
+    ((b'"zarr_format"', b'"chunks"', b'"dtype"'), "a Zarr array"),  # .zarray, Zarr version 2
+    ((b'"zarr_format"', b'"chunk_grid"'), "a Zarr array"),  # zarr.json, version 3
+    ((b'"zarr_consolidated_format"',), "a Zarr store"),
+    ((b'"tree_metadata"', b'"value_metadata"'), "an Orbax checkpoint"),  # _METADATA
+    ((b'"driver"', b'"kvstore"', b'"metadata"'), "a TensorStore array"),
+)
+# Reason "encrypted": only a key would say what they hold. Armour makes them text, which they are not.
+ENCRYPTED: tuple[tuple[bytes, str], ...] = (
+    (b"Salted__", "OpenSSL"),
+    (b"age-encryption.org/", "age"),
+    (b"-----BEGIN AGE ENCRYPTED FILE-----", "age"),
+    (b"-----BEGIN PGP MESSAGE-----", "OpenPGP"),
+    (b"$ANSIBLE_VAULT;", "Ansible Vault"),
+    (b"CRYPTRKN", "RKNN's toolkit"),
+    (b"CYPTRKNN", "RKNN's toolkit"),
 )
 LFS_POINTERS = (
     b"version https://git-lfs.github.com/spec/",
@@ -46,12 +92,23 @@ def explain(source: ByteSource, head: bytes, limits: Limits) -> None:
     for signature, name in NOT_READ_YET:
         if head.startswith(signature):
             raise Unreadable("unsupported", f"a {name}, which this version does not read")
-    if head[4:8] == b"TFL3":
-        raise Unreadable("unsupported", "a TFLite model, which this version does not read")
+    for offset, signature, name in OTHER_MODELS:
+        if head.startswith(signature, offset):
+            raise Unreadable("unsupported", f"{name}, which this version does not read")
+    for signature, maker in ENCRYPTED:
+        if head.startswith(signature):
+            raise Unreadable("encrypted", f"opaque: encrypted by {maker}")
+    for keys, name in _JSON_MODELS:
+        if head[:1] == b"{" and all(k in head for k in keys):
+            raise Unreadable("unsupported", f"{name}, which this version does not read")
+    if _is_openpgp(head):
+        raise Unreadable("encrypted", "opaque: an OpenPGP message")
+    if _is_caffe(head):
+        raise Unreadable("unsupported", "a Caffe model, which this version does not read")
     if head[257:262] == b"ustar":
         raise Unreadable("unsupported", "a tar archive, which this version does not read")
-    if head[:1] == b"\x08" and 0 < head[1] < 32 and head[2:3] in (b"\x12", b"\x1a", b"\x3a"):
-        raise Unreadable("unsupported", "a protobuf model (ONNX, TensorFlow), which this version does not read")
+    if head[:1] == b"\x08" and b"\0" < head[1:2] < b"\x20" and head[2:3] in (b"\x12", b"\x1a", b"\x3a"):
+        raise Unreadable("unsupported", "a protobuf message, perhaps a model, of no kind that this version reads")
     for matches, kind, end in KNOWN:
         if matches(head):
             if source.size > limits.text_bytes:
@@ -60,6 +117,33 @@ def explain(source: ByteSource, head: bytes, limits: Limits) -> None:
     if _is_text(source, limits):
         return None
     raise Unreadable("unrecognised", f"{source.size} bytes of no kind that weightguard knows")
+
+
+def _is_openpgp(head: bytes) -> bool:
+    """A message begins with an encrypted session key (RFC 9580, 4.2, 5.1, 5.3): packet 1 of version 3 or 6, or 3 of version 4 to 6."""
+    if len(head) < 24 or not head[0] & 0x80:
+        return False
+    if head[0] & 0x40:  # the new form of a packet's header: a length of one, two or five bytes
+        tag, body = head[0] & 0x3F, 2 if head[1] < 192 else 3 if head[1] < 224 else 6
+    else:
+        tag, body = head[0] >> 2 & 0xF, 1 + (1 << (head[0] & 3)) if head[0] & 3 < 3 else 1
+    version, algorithm = head[body], head[body + 9 if tag == 1 else body + 1]
+    if tag == 1:
+        return version in (3, 6) and algorithm in (1, 2, 16, 18, 25, 26)
+    return tag == 3 and version in (4, 5, 6) and 1 <= algorithm <= 13 and head[body + 2] in (0, 1, 2, 3, 4)
+
+
+def _is_caffe(head: bytes) -> bool:
+    """NetParameter (caffe.proto): a short name in field 1, then a layer in field 100."""
+    length = head[1] if len(head) > 1 else 0
+    name = head[2 : 2 + length]
+    return (
+        head[:1] == b"\x0a"
+        and 0 < length < 0x80
+        and name.isascii()
+        and name.decode("ascii").isprintable()
+        and (head[2 + length : 4 + length] == b"\xa2\x06")
+    )
 
 
 def _is_text(source: ByteSource, limits: Limits) -> bool:

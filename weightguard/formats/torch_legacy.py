@@ -47,7 +47,7 @@ def _read(source: ByteSource, limits: Limits, seen: Globals) -> Container:
     findings += structure_findings(to, source.name)
     unexplained += storages.uncovered() + to.stray_bytes(seen.blobs)
     accounts = account(source.size, to, unexplained)
-    return Container(NAME, to.table(), {"byteorder": head.order}, to.scalars, tuple(findings), accounts)
+    return Container(NAME, to.table(), {"byteorder": head.order}, to.scalars, tuple(findings), accounts, shapes=to.shapes)
 
 
 def _head(source: ByteSource, limits: Limits, seen: Globals) -> tuple[Storages, bytes, Head]:

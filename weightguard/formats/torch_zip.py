@@ -13,6 +13,9 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
+
 from weightguard.errors import Unreadable
 from weightguard.formats._pickle.abstract import Globals
 from weightguard.formats._pickle.findings import constant_findings, name_findings, naming_calls, structure_findings
@@ -20,6 +23,7 @@ from weightguard.formats._pickle.legacy import load_nested
 from weightguard.formats._pickle.machine import run
 from weightguard.formats._pickle.rebuild import Collector, account
 from weightguard.formats._pickle.storages import Storages, register
+from weightguard.formats.hidden import dangers_in
 from weightguard.formats.protocol import Container
 from weightguard.limits import Limits
 from weightguard.stores import ByteSource
@@ -42,6 +46,7 @@ _RECORDS = {
 }
 # The inputs that a trace was made with: shapes only, their records are empty (torch/csrc/jit/serialization/export_module.cpp).
 _SAMPLE = "traced_inputs.pkl"
+_LOOKED_INTO = 1 << 20  # bytes of a member that no record explains: larger ones block by themselves
 _MEMBER_IN_HEAD = re.compile(rb"PK\x03\x04.{22}..{2}[^/]{1,200}/(data\.pkl|data/\d|version|byteorder|constants\.pkl)", re.S)
 _NAMES_IN_TAIL = (b"/data.pkl", b"/constants.pkl", b"/.data/serialization_id")
 
@@ -79,8 +84,9 @@ def _look_at_all(source: ByteSource, limits: Limits, seen: Globals) -> None:
 def _read(source: ByteSource, limits: Limits, seen: Globals) -> Container:
     from weightguard.formats._zip import Archive
 
-    archive = Archive(source, limits)
+    archive = Archive(source, limits, columns=True)
     root, members = _records(archive)
+    used = np.zeros(len(archive.numbered.sizes) if archive.numbered else 0, bool)  # of the numbered members: named by a pickle
     storages = Storages()
     to = Collector(storages, limits)
     pickles = [n for n in members if n.endswith(".pkl") and "/" not in n and n != _SAMPLE]
@@ -89,10 +95,11 @@ def _read(source: ByteSource, limits: Limits, seen: Globals) -> Container:
     records: set[str] = set()
     script = "constants.pkl" in members
     for name in sorted(pickles, key=_data_first):
-        records |= _read_pickle(archive, members, name, limits, seen, to)
+        records |= _read_pickle(archive, members, used, name, limits, seen, to)
     explained = records | set(pickles)
     unexplained = archive.unexplained + load_nested(seen, to, limits)
     metadata = {"archive": root}
+    hidden: list[Finding] = []
     for name, pattern in _RECORDS.items():
         if name in members and members[name].size <= 64:
             text = archive.read(members[name])
@@ -105,7 +112,9 @@ def _read(source: ByteSource, limits: Limits, seen: Globals) -> Container:
         member = members[name]
         if not _explains_itself(archive, name, member, limits, seen):
             unexplained += max(member.stored, member.size)
-    findings = [*name_findings(seen, source.name), *constant_findings(to.texts, source.name, limits)]
+            if member.size <= _LOOKED_INTO:
+                hidden += dangers_in(archive.read(member), source.name, limits)
+    findings = [*hidden, *name_findings(seen, source.name), *constant_findings(to.texts, source.name, limits)]
     findings += structure_findings(to, source.name)
     if script:
         findings.append(
@@ -113,8 +122,12 @@ def _read(source: ByteSource, limits: Limits, seen: Globals) -> Container:
         )
     unexplained += storages.uncovered() + to.stray_bytes(seen.blobs)
     stored = sum(members[n].stored for n in records)
+    if archive.numbered:
+        sizes = np.maximum(archive.numbered.sizes, 0)
+        stored += int(sizes[used].sum())
+        unexplained += int(sizes[~used].sum())
     accounts = account(source.size, to, unexplained, archive.padding, stored)
-    return Container(NAME, to.table(), metadata, to.scalars, tuple(findings), accounts)
+    return Container(NAME, to.table(), metadata, to.scalars, tuple(findings), accounts, shapes=to.shapes)
 
 
 def _data_first(name: str) -> tuple[bool, str]:
@@ -135,32 +148,56 @@ def _records(archive: Archive) -> tuple[str, dict[str, Member]]:
 
 
 def _read_pickle(
-    archive: Archive, members: dict[str, Member], name: str, limits: Limits, seen: Globals, to: Collector
+    archive: Archive,
+    members: dict[str, Member],
+    used: npt.NDArray[np.bool_],
+    name: str,
+    limits: Limits,
+    seen: Globals,
+    to: Collector,
 ) -> set[str]:
-    """Runs a pickle, checks its storages against their records, collects its tensors; the records that it explains."""
+    """Runs a pickle, checks its storages against their records, collects its tensors; the records that it explains.
+
+    Numbered ones are marked in `used`.
+    """
     if members[name].size > limits.pickle_bytes:
         raise Unreadable("limit", f"torch: {name} has {members[name].size} bytes")
     data = archive.read(members[name])
-    first = len(seen.persistent)
-    value, end = run(data, 0, limits, seen)
+    first, first_run = len(seen.persistent), len(seen.runs)
+    value, end = run(data, 0, limits, seen, columns=True)
     if end != len(data):
         raise Unreadable("inconsistent", f"torch: {len(data) - end} bytes after the end of {name}")
     stem = name[: -len(".pkl")]
     scope = "" if stem == "data" else f"\0{stem}\0"
     known = len(to.storages.keys)
+    for items in seen.runs[first_run:]:
+        to.storages.add_run(items, scope)
     register(seen.persistent[first:], to.storages, scope)
     sizes, cut, folder = to.storages.sizes, len(scope), f"{stem}/"
     named = {folder + k[cut:].lower(): sizes[n] for k, n in islice(to.storages.keys.items(), known, None)}
     if len(named) < len(to.storages.keys) - known:
         raise Unreadable("inconsistent", f"torch: {name} has keys that differ in case only")
+    numbered, root = archive.numbered, archive.members[0].name.partition("/")[0].lower()
+    for first_key, end_key, number in to.storages.runs.get(scope, ()):
+        if (
+            numbered
+            and stem == "data"
+            and np.array_equal(numbered.sizes[first_key:end_key], sizes[number : number + end_key - first_key])
+        ):
+            used[first_key:end_key] = True
+        else:
+            named.update((f"{folder}{k}", sizes[number + k - first_key]) for k in range(first_key, end_key))
     for record, size in named.items():
         member = members.get(record)
-        if member is None:
+        there = member.size if member else numbered.size(f"{root}/{record}") if numbered else -1
+        if there < 0:
             raise Unreadable("missing", f"torch: the record {record[:80]!r} that {name} names isn't there")
-        if member.size != size:
-            raise Unreadable("inconsistent", f"torch: {record[:80]!r} has {member.size} bytes, {name} says {size}")
+        if there != size:
+            raise Unreadable("inconsistent", f"torch: {record[:80]!r} has {there} bytes, {name} says {size}")
+        if not member:
+            used[int(record[len(folder) :])] = True
     to.walk(value, "" if stem == "data" else stem)
-    return set(named)
+    return {record for record in named if record in members}
 
 
 def _explains_itself(archive: Archive, name: str, member: Member, limits: Limits, seen: Globals) -> bool:

@@ -19,9 +19,9 @@ from weightguard.tensors import Int64, TensorTable
 from weightguard.values import Term
 
 FORMULA = "4E091 Technical Note 2: 2 operations a multiply-accumulate"
-_QUERY = re.compile(r"\.(?:q_proj|query|q_b_proj|wq|q|q_lin|to_q)\.weight$")
+_QUERY = re.compile(r"\.(?:q_proj|query|q_b_proj|wq|q|q_lin|to_q|attn_q|attn_q_b)\.weight$")
 _LONGEST_VECTOR = 1 << 22
-_EXPERT_STACK = re.compile(r"(?:^|[._])experts?[._]")
+_EXPERT_STACK = re.compile(r"(?:^|[._])experts?[._]|\.ffn_\w+_exps\.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,8 +132,9 @@ def from_tensors(table: TensorTable, parameters: Parameters, kernel_positions: i
     matrices = kernels = 0
     for row in weights:
         logical = int(parameters.logical[row])
-        stack = ranks[row] > 2 and _EXPERT_STACK.search(table.names[row])
-        if stack or ranks[row] == 2 or (ranks[row] < 2 and logical <= _LONGEST_VECTOR):
+        rank = int(parameters.ranks[row])
+        stack = rank > 2 and _EXPERT_STACK.search(table.names[row])
+        if stack or rank == 2 or (rank < 2 and logical <= _LONGEST_VECTOR):
             matrices += logical
         else:  # and a vector so long that it is weights of unknown shape, flattened
             kernels += logical
@@ -157,7 +158,7 @@ def from_tensors(table: TensorTable, parameters: Parameters, kernel_positions: i
     if not width:
         shared += "; and no attention between tokens, as no tensor is named as its query or stands in a numbered layer"
     one = np.ones(1, np.int64)
-    best = 2 * sum(int(parameters.logical[row]) for row in weights if ranks[row] >= 2)
+    best = 2 * sum(int(parameters.logical[row]) for row in weights if parameters.ranks[row] >= 2)
     return Forward(
         unit="token",
         matmul=min(best, matmul),

@@ -12,11 +12,12 @@ from weightguard.kernels.sums import sum_by_group
 from weightguard.models import Model
 from weightguard.parameters.packing import unpack
 from weightguard.parameters.ties import tie_by_config, tie_by_storage
-from weightguard.roles import BUFFER, COPY, OPTIMIZER, OTHER, ROLES, SMALL_INTEGERS, WEIGHT, roles_by_name
-from weightguard.tensors import DTYPE_BITS, DTYPE_CODES, DTYPES, FLOATING, Int64, TensorTable, UInt8
+from weightguard.roles import BUFFER, COPY, OPTIMIZER, OTHER, QUANTIZATION, ROLES, SMALL_INTEGERS, WEIGHT, roles_by_name
+from weightguard.tensors import BLOCKS, DTYPE_BITS, DTYPE_CODES, DTYPES, FLOATING, Int64, TensorTable, UInt8
 from weightguard.values import Finding
 
-_COMPLEX = (DTYPE_CODES["C64"], DTYPE_CODES["C128"])
+# Of 64 bits and more an element could be several weights of 16 bits: no large model is trained in these.
+_WIDE = {DTYPE_CODES[name]: bits // 16 - 1 for name, bits in (("F64", 64), ("C64", 64), ("C128", 128), ("F128", 128))}
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +25,8 @@ class Parameters:
     """total: unique logical parameters; stored: elements as stored, and they by role and by dtype (both sum to `stored`).
 
     roles: array of uint8, shape (n,), codes into `ROLES`. logical: array of int64, shape (n,), the parameters that each row adds
-    to `total`. possible: parameters that integer tensors of no known scheme could hold at one bit each.
+    to `total`. ranks: array of int64, shape (n,), dimensions of what a row holds: 2 for a packed matrix of any stored form.
+    possible: parameters that integer tensors of no known scheme could hold at one bit each.
     """
 
     total: int
@@ -34,6 +36,7 @@ class Parameters:
     quantization: str | None
     roles: UInt8
     logical: Int64
+    ranks: Int64
     possible: int
     unused: int
     slots: Mapping[str, int]
@@ -44,17 +47,18 @@ def count(model: Model, tied: bool) -> Parameters:
     """Counts of a model's tensors; `tied`: whether its config ties the output head to the input embedding."""
     table = model.tensors
     roles = roles_by_name(table)
-    copies = np.isin(table.files, sorted(model.copies))
-    roles[copies] = COPY
+    roles[model.copies] = COPY
     logical = np.where(roles == WEIGHT, table.elements, 0)
-    scheme, findings = unpack(table, roles, logical, _quantization(model.config), model.path)
-    tie_by_storage(table, roles, logical)
+    _take_stated(table, roles, logical)
+    ranks = table.ranks.copy()
+    scheme, findings = unpack(table, roles, logical, ranks, model.config, model.path)
+    _tie_storages(table, roles, logical)
     if tied:
         tie_by_config(table, roles, logical)
     possible, unknown = _unexplained(table, roles)
     floating = np.isin(table.dtypes, sorted(FLOATING))
-    complex_ = np.isin(table.dtypes, _COMPLEX)
-    unused = sum(table.elements[floating & (roles == BUFFER)].tolist()) + 3 * sum(logical[complex_].tolist())
+    unused = sum(table.elements[floating & (roles == BUFFER)].tolist())
+    unused += sum(more * sum(logical[table.dtypes == code].tolist()) for code, more in _WIDE.items())
     slots: dict[str, int] = {}
     for row in np.flatnonzero(roles == OPTIMIZER).tolist():
         slot = table.names[row].rpartition(".")[2]
@@ -73,9 +77,10 @@ def count(model: Model, tied: bool) -> Parameters:
             for code, total in enumerate(_sums(table.elements, table.dtypes.astype(np.int64), len(DTYPES)))
             if total
         },
-        quantization=scheme,
+        quantization=scheme or _block_type(table, roles),
         roles=roles,
         logical=logical,
+        ranks=ranks,
         possible=possible,
         unused=unused,
         slots=slots,
@@ -83,9 +88,33 @@ def count(model: Model, tied: bool) -> Parameters:
     )
 
 
-def _quantization(config: Mapping[str, Any] | None) -> object:
-    """`quantization_config` (transformers), or `quantization` (MLX)."""
-    return (config or {}).get("quantization_config", (config or {}).get("quantization"))
+def _block_type(table: TensorTable, roles: UInt8) -> str | None:
+    """The type of ggml's blocks that most weights are stored in; None where none is."""
+    stored = _sums(np.where(roles == WEIGHT, table.elements, 0), table.dtypes.astype(np.int64), len(DTYPES))
+    most = max(BLOCKS, key=stored.__getitem__)
+    return DTYPES[most][0] if stored[most] else None
+
+
+def _take_stated(table: TensorTable, roles: UInt8, logical: Int64) -> None:
+    """What the container itself says of a row: its parameters, or that it is a scale or the like; in place.
+
+    Scales are fewer than what they scale: where they are not, they count as weights.
+    """
+    stated = (table.logical >= 0) & ((roles == WEIGHT) | (roles == OTHER))
+    if not stated.any():
+        return
+    weights, scales = stated & (table.logical > 0), stated & (table.logical == 0)
+    roles[weights], logical[weights] = WEIGHT, table.logical[weights]
+    if sum(table.elements[scales].tolist()) <= max(sum(table.logical[weights].tolist()), SMALL_INTEGERS):
+        roles[scales], logical[scales] = QUANTIZATION, 0
+
+
+def _tie_storages(table: TensorTable, roles: UInt8, logical: Int64) -> None:
+    """Ties of stored elements; a packed row keeps the share of its parameters that its elements keep; in place."""
+    elements = table.elements.copy()
+    tie_by_storage(table, roles, elements)
+    for row in np.flatnonzero((elements < table.elements) & (logical > 0)).tolist():
+        logical[row] = -(-int(logical[row]) * int(elements[row]) // int(table.elements[row]))
 
 
 def _unexplained(table: TensorTable, roles: UInt8) -> tuple[int, str]:

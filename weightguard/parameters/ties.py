@@ -18,6 +18,7 @@ EMBEDDINGS = (
     "embed_in.weight",
     "tok_embeddings.weight",
     "shared.weight",
+    "token_embd.weight",
 )
 
 

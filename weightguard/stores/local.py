@@ -10,6 +10,8 @@ from types import TracebackType
 
 from weightguard.errors import Reason, Unreadable
 
+_OPEN_AT_ONCE = 64  # files beside one
+_SAME = ("st_dev", "st_ino", "st_size", "st_mtime_ns")
 _OPEN = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
@@ -22,12 +24,10 @@ class LocalFile:
 
     def __init__(self, path: str, name: str, beside: Callable[[str], LocalFile] | None = None) -> None:
         self.name = name
+        self._path = path
         self._beside = beside
         self._opened_beside: list[LocalFile] = []
-        try:
-            self._fd = os.open(path, _OPEN | getattr(os, "O_BINARY", 0))
-        except OSError as error:
-            raise unreadable(error) from error
+        self._fd = self._open()
         self._opened = os.fstat(self._fd)
         self._last: tuple[int, int, bytes] = (0, 0, b"")  # a reader asks for the head again that was sniffed
         self.size = self._opened.st_size
@@ -41,6 +41,9 @@ class LocalFile:
             raise Unreadable("truncated", f"needs bytes {offset} to {offset + length} of a file of {self.size} bytes")
         if self._last[:2] == (offset, length):
             return self._last[2]
+        if self._fd < 0:
+            self._fd = self._open()
+            self.check_unchanged()
         try:
             data = os.pread(self._fd, length, offset)
             while len(data) < length:
@@ -57,8 +60,11 @@ class LocalFile:
         """Raises `Unreadable` ("changed") if size or modification time differ from those at opening."""
         for other in self._opened_beside:
             other.check_unchanged()
-        now = os.fstat(self._fd)
-        if (now.st_size, now.st_mtime_ns) != (self._opened.st_size, self._opened.st_mtime_ns):
+        try:
+            now = os.fstat(self._fd) if self._fd >= 0 else os.stat(self._path, follow_symlinks=False)
+        except OSError as error:
+            raise unreadable(error) from error
+        if any(getattr(now, field) != getattr(self._opened, field) for field in _SAME):
             raise Unreadable("changed", "the file changed while it was read")
 
     def beside(self, path: str) -> LocalFile:
@@ -67,12 +73,26 @@ class LocalFile:
             raise Unreadable("missing", f"{path[:200]!r} is not part of what is scanned")
         other = self._beside(path)
         self._opened_beside.append(other)
+        if len(self._opened_beside) > _OPEN_AT_ONCE:  # systems limit the files that are open; it opens again when it is read
+            self._opened_beside[-1 - _OPEN_AT_ONCE].park()
         return other
 
+    def park(self) -> None:
+        """Gives the file back to the system until it is read again."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
     def close(self) -> None:
-        os.close(self._fd)
+        self.park()
         for other in self._opened_beside:
             other.close()
+
+    def _open(self) -> int:
+        try:
+            return os.open(self._path, _OPEN | getattr(os, "O_BINARY", 0))
+        except OSError as error:
+            raise unreadable(error) from error
 
     def __enter__(self) -> LocalFile:
         return self

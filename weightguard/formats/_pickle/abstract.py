@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from weightguard.formats._pickle.allowed import CALLS_ARGUMENTS
 
 if TYPE_CHECKING:
-    from weightguard.formats._pickle.storages import Slice
+    import numpy as np
+    import numpy.typing as npt
+
+    from weightguard.formats._pickle.storages import Dtype, Slice
 
 REFERENCED, CALLED, BUILT, MUTATED, EXTENSION, RESULT_CALLED = 0, 1, 2, 4, 8, 16
 
-Value = object  # int, float, str, bytes, bool, None, tuple, list, Dict, Set, Global, Persistent or Object
+# Attributes of an instance that an unpickler's own opcodes call (CPython, `pickle.py`: load_build, load_append, load_additems ...).
+HOOKS = frozenset("__setstate__ append extend add update __setitem__ __reduce__ __reduce_ex__ __class__ __call__".split())
+
+Value = object  # int, float, str, bytes, bool, None, tuple, list, Dict, Set, Global, Persistent, Object or Run
 
 
 class Dict(list[Value]):
@@ -63,10 +71,52 @@ class Object:
         self.elements: list[Value] | None = None
 
 
+@dataclass(eq=False, slots=True)
+class Run:
+    """Items of a dictionary whose values are tensors, n one after another, in columns. In a `Dict` it is key and value of itself.
+
+    Each tensor is contiguous and all of a storage that none before it has; the keys of these are `key` to `key + n - 1`.
+    names: list of n texts, ASCII, none twice. dtypes: array of int64, shape (n,), indices into kinds.
+    elements, ranks: arrays of int64, shape (n,). dims: array of int64, all shapes end to end.
+    memo: array of int64, shape (n + 1,), the memo index of each name, and the one after the last tensor's.
+    storage: the number of the first storage, once that has been looked up.
+    """
+
+    names: list[str]
+    key: int
+    kinds: tuple[Dtype, ...]
+    dtypes: npt.NDArray[np.int64]
+    elements: npt.NDArray[np.int64]
+    ranks: npt.NDArray[np.int64]
+    dims: npt.NDArray[np.int64]
+    memo: npt.NDArray[np.int64]
+    storage: int = -1
+
+
+class Memo(dict[int, Value]):
+    """What the pickle put in its memo, by index; of `runs`, in order, the names and the keys. KeyError for all else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runs: list[Run] = []
+
+    def __missing__(self, index: int) -> Value:
+        place = bisect_right(self.runs, index, key=lambda run: int(run.memo[0])) - 1
+        if place >= 0:
+            run = self.runs[place]
+            row = bisect_right(run.memo, index) - 1
+            if row < len(run.names):
+                if index == run.memo[row]:
+                    return run.names[row]
+                if index == run.memo[row] + 1:
+                    return str(run.key + row)
+        raise KeyError(index)
+
+
 class Globals(dict[tuple[str, str], Global]):
     """What one file's pickles name, by (module, name). It outlives a pickle that turns out malformed.
 
-    deferred: calls whose arguments hold a file of their own. persistent: the persistent ids met.
+    deferred: calls whose arguments hold a file of their own. persistent: the persistent ids met. runs: those not among them.
     blobs: bytes in bytes constants, whether or not the pickle keeps them.
     """
 
@@ -74,12 +124,14 @@ class Globals(dict[tuple[str, str], Global]):
         super().__init__()
         self.deferred: list[Object] = []
         self.persistent: list[Persistent] = []
+        self.runs: list[Run] = []
         self.blobs = 0
 
     def start_over(self) -> None:
         """Forgets all but the names, for a pickle that is run again with more of its bytes."""
         self.deferred.clear()
         self.persistent.clear()
+        self.runs.clear()
         self.blobs = 0
 
     def named(self, module: str, name: str) -> Global:

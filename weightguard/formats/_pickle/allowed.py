@@ -7,6 +7,7 @@ naming something, is "low": it is how whole models and training arguments are sa
 
 from __future__ import annotations
 
+import re
 import sys
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING  # two tables, no code
 
@@ -83,6 +84,17 @@ _TORCH_VALUES: frozenset[str] = frozenset(
 
 # Packages whose classes (never functions) are part of saved models: instances that only take their state.
 _CLASS_MODULES = ("torch.nn.modules.", "torch.optim.", "__torch__.")
+# torch.distributed.checkpoint's descriptions, under the names of their modules before and after torch 2.0
+_CHECKPOINT_CLASSES = frozenset(
+    """
+    Metadata MetadataIndex TensorStorageMetadata BytesStorageMetadata ChunkStorageMetadata TensorProperties StorageMeta
+    _MEM_FORMAT_ENCODING _StorageInfo MEM_FORMAT_ENCODING ShardMetadata ShardedTensorMetadata ShardedTensor Shard
+    """.split()
+)
+_CHECKPOINT_MODULES = re.compile(
+    r"torch\.distributed\.(?:(?:_shard\.)?checkpoint\.(?:metadata|filesystem|_fsspec_filesystem)"
+    r"|_shard\.metadata|_shard\.sharded_tensor\.(?:metadata|api|shard))"
+)
 _PYTHON_2_MODULES: frozenset[str] = frozenset(IMPORT_MAPPING) | {"__builtin__", "copy_reg", "exceptions", "popen2"}
 
 
@@ -107,6 +119,8 @@ def is_allowed(module: str, name: str) -> bool:
         return looks_like_class(name) and name.endswith("Tensor")
     if module in ("numpy", "numpy.dtypes"):
         return _is_numpy_scalar(name) or name.endswith("DType")
+    if name in _CHECKPOINT_CLASSES and _CHECKPOINT_MODULES.fullmatch(module):
+        return True
     if module == "__torch__" or module.startswith(_CLASS_MODULES):
         return looks_like_class(name)
     return False

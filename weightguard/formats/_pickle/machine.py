@@ -20,11 +20,13 @@ from weightguard.formats._pickle.abstract import (
     BUILT,
     CALLED,
     EXTENSION,
+    HOOKS,
     MUTATED,
     RESULT_CALLED,
     Dict,
     Global,
     Globals,
+    Memo,
     Object,
     Persistent,
     Pickle,
@@ -34,6 +36,7 @@ from weightguard.formats._pickle.abstract import (
 from weightguard.formats._pickle.opcodes import CONSTANTS, HIGHEST_PROTOCOL, counted, decimal, text_line
 from weightguard.formats._pickle.tensor_pattern import SKIPPED, Shortcut
 from weightguard.formats._pickle.tensor_pattern import match as tensor_match
+from weightguard.kernels.torch_entries import scan_torch_entries
 from weightguard.limits import Limits
 
 _U16 = Struct("<H").unpack_from
@@ -42,27 +45,27 @@ _I32 = Struct("<i").unpack_from
 _U64 = Struct("<Q").unpack_from
 _F64 = Struct(">d").unpack_from
 _CHUNK = 1 << 16  # opcodes between two looks at the limits
-# Attributes of an instance that an unpickler's own opcodes call (CPython, `pickle.py`: load_build, load_append, load_additems ...).
-HOOKS = frozenset("__setstate__ append extend add update __setitem__ __reduce__ __reduce_ex__ __class__ __call__".split())
+_GROWING = (Dict, Object)  # what SETITEMS adds to
 _MARKS = 100_000  # marks open at once
 _MEMO_INDEX = 1 << 32  # a larger index than LONG_BINPUT can write would only serve to make hashes collide
 
 
-def run(data: bytes, start: int, limits: Limits, seen: Globals) -> Pickle:
+def run(data: bytes, start: int, limits: Limits, seen: Globals, *, columns: bool = False) -> Pickle:
     """Runs the pickle at `start`, recording in `seen` what it names.
 
+    columns: whether the caller takes tensors as a `Run`, where there are many.
     Raises `Unreadable` ("truncated", "malformed", "unsupported", "limit").
     """
-    shortcut = Shortcut()
-    before = len(seen.persistent), len(seen.deferred), seen.blobs
+    shortcut = Shortcut(columns and scan_torch_entries.pays(len(data)))
+    before = len(seen.persistent), len(seen.deferred), len(seen.runs), seen.blobs
     try:
         try:
             return _run(data, start, limits, seen, shortcut)
         except KeyError:
             if not shortcut.taken:
                 raise
-            del seen.persistent[before[0] :], seen.deferred[before[1] :]
-            seen.blobs = before[2]
+            del seen.persistent[before[0] :], seen.deferred[before[1] :], seen.runs[before[2] :]
+            seen.blobs = before[3]
             return _run(data, start, limits, seen, None)
     except KeyError as error:
         raise Unreadable("malformed", "pickle: reads a memo entry that isn't there") from error
@@ -76,7 +79,7 @@ def run(data: bytes, start: int, limits: Limits, seen: Globals) -> Pickle:
 
 def _run(data: bytes, at: int, limits: Limits, seen: Globals, shortcut: Shortcut | None) -> Pickle:
     size = len(data)
-    memo: dict[int, Value] = {}
+    memo = Memo()
     marks: list[list[Value]] = []
     stack: list[Value] = []
     value: Value
@@ -125,6 +128,19 @@ def _run(data: bytes, at: int, limits: Limits, seen: Globals, shortcut: Shortcut
                                 memo[top] = made
                                 top += 1
                                 at += 5
+                            elif data[at] == 0x71 and data[at + 1] == top:
+                                memo[top] = made
+                                top += 1
+                                at += 2
+                            if shortcut.columns and len(stack) % 2 == 0 and marks and marks[-1]:
+                                many = (
+                                    shortcut.run(data, found, made, at, top, memo) if type(marks[-1][-1]) in _GROWING else None
+                                )
+                                if many is not None:
+                                    tensors, at, top = many
+                                    stack += (tensors, tensors)
+                                    memo.runs.append(tensors)
+                                    seen.runs.append(tensors)
                             continue
                     marks.append(stack)
                     stack = []
@@ -246,7 +262,9 @@ def _run(data: bytes, at: int, limits: Limits, seen: Globals, shortcut: Shortcut
                 elif op == 0x63:  # GLOBAL
                     module, at = text_line(data, at)
                     name, at = text_line(data, at)
-                    stack.append(seen.named(module.decode(), name.decode()))
+                    stack.append(named := seen.named(module.decode(), name.decode()))
+                    if shortcut is not None:
+                        shortcut.note(named, data[at : at + 5])
                 elif op == 0x93:  # STACK_GLOBAL
                     value = stack.pop()
                     key = stack.pop()

@@ -13,7 +13,8 @@ import numpy as np
 
 from weightguard.errors import Unreadable
 from weightguard.formats._pickle import arrays
-from weightguard.formats._pickle.abstract import Dict, Global, Object, Persistent, Value
+from weightguard.formats._pickle.abstract import Dict, Global, Object, Persistent, Run, Value
+from weightguard.formats._pickle.distributed import shape_elsewhere
 from weightguard.formats._pickle.layout import MOST, Extent, extent
 from weightguard.formats._pickle.storages import PAIRED, TORCH_DTYPES, Dtype, Slice, Storages
 from weightguard.formats.protocol import Scalar
@@ -30,6 +31,8 @@ _PATH = 16_384  # characters of a path to a container
 _NAMES = 1 << 28  # characters of all names
 _REVISITS = 1_000_000  # containers met again by another path
 
+# name, dtype, size, elements, storage, begin, span
+_Row = tuple[str, int, Sequence[int], int, int, int, int]
 Child = tuple[str | None, Value]  # None: the child has its parent's name
 Handler = Callable[["Collector", str, Object], "list[Child] | None"]
 
@@ -52,15 +55,16 @@ class Collector:
     def __init__(self, storages: Storages, limits: Limits) -> None:
         self.storages = storages
         self.scalars: dict[str, Scalar] = {}
+        self.shapes: dict[str, tuple[int, ...]] = {}  # of torch.Size
         self.repeated = False
         self.meta = False
         self.numbers = 0
         self.blobs: dict[int, int] = {}
         self.texts: list[bytes | str] = []  # constants that may be pickles themselves
         self._limits = limits
-        self._rows: list[
-            tuple[str, int, Sequence[int], int, int, int, int]
-        ] = []  # name, dtype, size, elements, storage, begin, span
+        self._rows: list[_Row] = []
+        self._tables: list[TensorTable] = []  # of the rows before those in _rows
+        self._count = 0  # rows of both
         self._extents: dict[tuple[int, int], Extent] = {}  # by identity: a file's shapes are few and come back
         self.kept: list[Value] = []  # what was walked: it is known by identity, so none may go
         self._characters = 0
@@ -69,13 +73,19 @@ class Collector:
 
     def table(self) -> TensorTable:
         """The rows so far."""
+        self._close_rows()
+        self._tables = [_joined(self._tables)]
+        return self._tables[0]
+
+    def _close_rows(self) -> None:
         rows = self._rows
         if not rows:
-            return EMPTY
+            return
+        self._rows = []
         names, dtypes, sizes, elements, storages, begins, spans = zip(*rows, strict=True)
         starts = np.zeros(len(rows) + 1, np.int64)
         np.cumsum([len(size) for size in sizes], out=starts[1:])
-        return TensorTable(
+        table = TensorTable(
             names=names,
             dtypes=np.array(dtypes, np.uint8),
             dims=np.array(list(chain.from_iterable(sizes)), np.int64),
@@ -87,6 +97,7 @@ class Collector:
             files=np.zeros(len(rows), np.int64),
             logical=np.full(len(rows), -1, np.int64),
         )
+        self._tables.append(table)
 
     def stray_bytes(self, blobs: int) -> int:
         """Bytes that no rule explains: of constants that are no arrays, and of numbers in long lists beyond a history's."""
@@ -120,7 +131,10 @@ class Collector:
                 if mark in active or mark in barren:
                     continue
                 name = path if part is None else f"{path}.{part}" if path else part
-                rows = len(self._rows)
+                if kind is Run:
+                    self.run(name, value)  # type: ignore[arg-type]
+                    continue
+                rows = self._count
                 if kind is Object:
                     below = _HANDLERS.get(value.callee.path, _opaque)(self, name, value)  # type: ignore[attr-defined,arg-type]
                 elif kind is Dict:
@@ -146,7 +160,7 @@ class Collector:
             else:
                 frames.pop()
                 active.discard(identity)
-                if len(self._rows) == before:
+                if self._count == before:
                     barren.add(identity)
                     if must:
                         raise Unreadable("unsupported", f"{path[:80]!r}: a tensor subclass with no tensor inside")
@@ -213,8 +227,39 @@ class Collector:
             name = _encodable(name)
         self._characters += len(name)
         self._rows.append((name, code, size, elements, storage, begin, span * width))
-        if len(self._rows) > self._limits.tensors or self._characters > _NAMES:
+        self._grow(1)
+
+    def _grow(self, rows: int) -> None:
+        self._count += rows
+        if self._count > self._limits.tensors or self._characters > _NAMES:
             raise Unreadable("limit", f"more than {self._limits.tensors} tensors")
+
+    def run(self, path: str, run: Run) -> None:
+        """The rows of a run; each is all of its storage."""
+        prefix = f"{path}." if path.isascii() else f"{_encodable(path)}."
+        names = [prefix + name for name in run.names] if path else run.names
+        n = len(names)
+        self._characters += sum(map(len, names))
+        self._grow(n)
+        self._close_rows()
+        codes, widths = np.array(run.kinds, np.int64).T
+        starts = np.zeros(n + 1, np.int64)
+        np.cumsum(run.ranks, out=starts[1:])
+        zeros = np.zeros(n, np.int64)
+        table = TensorTable(
+            names=names,
+            dtypes=codes.astype(np.uint8)[run.dtypes],
+            dims=run.dims,
+            starts=starts,
+            elements=run.elements,
+            storages=np.arange(run.storage, run.storage + n, dtype=np.int64),
+            begins=zeros,
+            spans=run.elements * widths[run.dtypes],
+            files=zeros,
+            logical=np.full(n, -1, np.int64),
+        )
+        self.storages.whole.update(range(run.storage, run.storage + n))
+        self._tables.append(table)
 
 
 def account(size: int, to: Collector, unexplained: int, padding: int = 0, stored: int | None = None) -> Accounts:
@@ -222,6 +267,27 @@ def account(size: int, to: Collector, unexplained: int, padding: int = 0, stored
     tensors = (sum(to.storages.sizes) if stored is None else stored) - to.storages.uncovered()
     tensors = max(0, min(tensors, size - padding - unexplained))
     return Accounts(tensors, max(0, size - tensors - padding - unexplained), padding, unexplained)
+
+
+def _joined(tables: list[TensorTable]) -> TensorTable:
+    """All rows in order; unlike `tensors.concatenate`, of one file and one numbering of storages."""
+    if len(tables) < 2:
+        return tables[0] if tables else EMPTY
+    starts = [np.zeros(1, np.int64)]
+    for t in tables:
+        starts.append(t.starts[1:] + starts[-1][-1])
+    return TensorTable(
+        names=[name for t in tables for name in t.names],
+        dtypes=np.concatenate([t.dtypes for t in tables]),
+        dims=np.concatenate([t.dims for t in tables]),
+        starts=np.concatenate(starts),
+        elements=np.concatenate([t.elements for t in tables]),
+        storages=np.concatenate([t.storages for t in tables]),
+        begins=np.concatenate([t.begins for t in tables]),
+        spans=np.concatenate([t.spans for t in tables]),
+        files=np.concatenate([t.files for t in tables]),
+        logical=np.concatenate([t.logical for t in tables]),
+    )
 
 
 def _encodable(text: str) -> str:
@@ -408,6 +474,9 @@ def _mapping(to: Collector, name: str, made: Object) -> list[Child] | None:
 
 def _opaque(to: Collector, name: str, made: Object) -> list[Child] | None:
     """An object of a class that isn't known: tensors are looked for in all that it was given."""
+    if made.callee.path == "torch.Size" and (shape := shape_elsewhere(made)) is not None:
+        to.shapes[name if name.isascii() else _encodable(name)] = shape
+        return None
     state = made.state
     if type(state) is tuple and len(state) == 4 and type(state[0]) is Persistent:
         # The first versions of torch wrote a tensor as torch.FloatTensor() and (storage, offset, size, stride).
@@ -453,14 +522,20 @@ def _module(pairs: list[Child]) -> list[Child]:
 def _pairs(flat: Dict) -> list[Child]:
     """The children of a dictionary; raises `Unreadable` ("inconsistent") if a key stands twice."""
     keys = flat[::2]
-    parts = [k if type(k) is str and len(k) <= _PART else _key(k) for k in keys]
-    if len(set(parts)) < len(parts):
+    runs = [k for k in keys if type(k) is Run]
+    parts = [k if type(k) is str and len(k) <= _PART else _key(k) for k in keys if type(k) is not Run]
+    names = [*parts, *chain.from_iterable(run.names for run in runs)] if runs else parts
+    if len(set(names)) < len(names):
         met: set[tuple[type, str]] = set()
-        for key, part in zip(keys, parts, strict=True):
+        texts = [k for k in keys if type(k) is not Run] + names[len(parts) :]
+        for key, name in zip(texts, names, strict=True):
             plain = type(key) in (str, int, bool) and not (type(key) is str and len(key) > _PART)
-            if plain and (type(key), part) in met:
-                raise Unreadable("inconsistent", f"a dictionary names {part[:80]!r} twice")
-            met.add((type(key), part))
+            if plain and (type(key), name) in met:
+                raise Unreadable("inconsistent", f"a dictionary names {name[:80]!r} twice")
+            met.add((type(key), name))
+    if runs:
+        left = iter(parts)
+        return [(None if type(v) is Run else next(left), v) for v in flat[1::2]]
     return list(zip(parts, flat[1::2], strict=True))
 
 

@@ -6,11 +6,14 @@ entry for a view: None or (key, first element, number of elements) (PyTorch, `to
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import numpy as np
+
 from weightguard.errors import Unreadable
-from weightguard.formats._pickle.abstract import Global, Persistent
+from weightguard.formats._pickle.abstract import Global, Persistent, Run
 from weightguard.tensors import DTYPE_BITS, DTYPE_CODES
 
 _MOST = (1 << 63) - 1
@@ -99,7 +102,8 @@ _new = tuple.__new__  # half the time of Slice(...), once a tensor
 class Storages:
     """Numbered storages. keys: number by (scope and) key. sizes: bytes of each. dtypes: element type of each.
 
-    whole: those that one tensor accounts for entirely.
+    whole: those that one tensor accounts for entirely. runs: by scope, in order, (first key, end, number) of storages whose
+    keys are consecutive numbers; `keys` doesn't hold them.
     """
 
     def __init__(self) -> None:
@@ -107,6 +111,7 @@ class Storages:
         self.sizes: list[int] = []
         self.dtypes: list[Dtype] = []
         self.whole: set[int] = set()
+        self.runs: dict[str, list[tuple[int, int, int]]] = {}
         self._parts: dict[int, dict[tuple[int, int, int], None]] = {}
 
     def add(self, dtype: Dtype, size: int) -> int:
@@ -114,6 +119,24 @@ class Storages:
         self.sizes.append(size)
         self.dtypes.append(dtype)
         return len(self.sizes) - 1
+
+    def add_run(self, run: Run, scope: str) -> None:
+        """The storages of a run. Runs come first, in the order of their keys."""
+        run.storage = len(self.sizes)
+        self.runs.setdefault(scope, []).append((run.key, run.key + len(run.names), run.storage))
+        widths = np.array([kind.bytes for kind in run.kinds], np.int64)
+        self.sizes += (run.elements * widths[run.dtypes]).tolist()
+        self.dtypes += map(run.kinds.__getitem__, run.dtypes.tolist())
+
+    def _in_runs(self, key: str, scope: str) -> int | None:
+        """The number of the storage of a run that has this key; None if there is none."""
+        runs = self.runs.get(scope, ())
+        if runs and len(key) < 10 and key.isascii() and key.isdigit() and str(int(key)) == key:
+            number = int(key)
+            first, end, storage = runs[max(0, bisect_right(runs, (number, _MOST, 0)) - 1)]
+            if first <= number < end:
+                return storage + number - first
+        return None
 
     def look_up(self, id: tuple[object, ...], storage_class: str, scope: str) -> Slice:
         """The slice that a ("storage", ...) id means; `storage_class` is the name of the class that it carries.
@@ -130,7 +153,9 @@ class Storages:
             raise Unreadable("malformed", f"storage {key[:80]!r}: not a number of elements")
         size = count * dtype[1]
         keys, sizes = self.keys, self.sizes
-        number = keys.setdefault(scope + key, len(sizes))
+        number = self._in_runs(key, scope) if self.runs else None
+        if number is None:
+            number = keys.setdefault(scope + key, len(sizes))
         if number == len(sizes):
             sizes.append(size)
             self.dtypes.append(dtype)
@@ -177,7 +202,7 @@ class Storages:
                 if begin < reached:
                     return True
                 reached = end
-        return any(i in self._parts for i in self.whole)
+        return any(i in self.whole for i in self._parts)
 
 
 def _text_key(key: object) -> str:
@@ -187,6 +212,11 @@ def _text_key(key: object) -> str:
     if type(key) is bytes and len(key) < 256:
         return key.decode("latin-1")
     raise Unreadable("malformed", "a storage's key is neither text nor a number")
+
+
+def storage_dtype(kind: Global) -> Dtype | None:
+    """The dtype of a storage class of torch; None for any other name."""
+    return STORAGE_DTYPES.get(kind.name) if kind.module == "torch" or kind.module.startswith("torch.") else None
 
 
 def register(references: Iterable[Persistent], storages: Storages, scope: str = "") -> None:

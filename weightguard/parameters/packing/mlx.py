@@ -1,31 +1,35 @@
-"""MLX: b-bit weights in uint32 words, with scales and biases (zero points) a group."""
+"""MLX and Metal: b-bit weights in uint32 words, with scales and biases (zero points) a group."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from weightguard.parameters.packing.scheme import Packed, dtype_is, siblings
-from weightguard.tensors import TensorTable
+from weightguard.parameters.packing.scheme import FEWEST_BITS, LONGEST_GROUP, Packed, Stored, claimed, larger
 
 NAME = "mlx"
-SPEC = "mlx.nn.QuantizedLinear: weight uint32 [out, in * b / 32], scales, biases [out, in / group_size]"
+SPEC = (
+    "mlx.nn.QuantizedLinear: weight uint32 [out, in * b / 32], scales, biases [out, in / group_size], group_size 32, 64 or 128;"
+    " transformers metal_quantization.py: qbiases; modes mxfp4, mxfp8, nvfp4: scales uint8 a group of 32 or 16"
+)
 
-_FEWEST_BITS = 2
+_GROUPS = (16, 32, 64, 128)
+_BITS = (2, 3, 4, 5, 6, 8)
 
 
-def find(table: TensorTable, rows: Mapping[str, int], config: Mapping[str, Any]) -> Iterator[Packed]:
-    """The bits from the config, else from the scales' groups of at most 128, which is the larger count."""
-    claimed = config.get("bits")
-    for name, row in rows.items():
-        if not name.endswith(".weight") or not dtype_is(table, row, "U32"):
+def find(stored: Stored, config: Mapping[str, Any]) -> Iterator[Packed]:
+    """By the bits and groups that the config gives some layer and the shapes allow; else by the fewest bits that they allow."""
+    bits, groups = set(claimed(config, "bits")), set(claimed(config, "group_size", most=LONGEST_GROUP))
+    for prefix, row in stored.ending("weight"):
+        scales = stored.get(prefix, "scales")
+        if stored.dtype(row) != "U32" or scales is None:
             continue
-        prefix = name[: -len("weight")]
-        if prefix + "scales" not in rows:
-            continue
-        elements = int(table.elements[row])
-        if type(claimed) is int and _FEWEST_BITS <= claimed <= 8:
-            logical = elements * 32 // claimed
+        beside = stored.beside(prefix, ("scales", "biases", "qbiases"))
+        total, n = stored.bits(row), stored.elements(scales)
+        agreed = [total // b for b in bits if any(n * g == total // b for g in groups or _GROUPS)]
+        fit = [total // b for b in _BITS if any(n * g == total // b for g in _GROUPS)]
+        if agreed or not bits:
+            yield Packed(row, max(agreed or fit or [total // FEWEST_BITS]), beside)
         else:
-            logical = min(elements * 32 // _FEWEST_BITS, int(table.elements[rows[prefix + "scales"]]) * 128)
-        yield Packed(row, logical, siblings(rows, prefix, "scales", "biases"))
+            logical, other = larger(*(total // b for b in bits), *(n * g for g in groups))
+            yield Packed(row, logical, beside, other=other)
