@@ -168,7 +168,9 @@ def test_nothing_heavy_is_imported_at_module_level() -> None:
 def test_only_declared_dependencies_are_imported() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert {d.split(">")[0].lower() for d in project["dependencies"]} >= {"numpy", "numba", "pyyaml", "rich"}
-    extras = {d.split(">")[0] for name, ds in project["optional-dependencies"].items() if name not in ("test", "torch") for d in ds}
+    extras = {
+        d.split(">")[0] for name, ds in project["optional-dependencies"].items() if name not in ("test", "torch") for d in ds
+    }
     allowed = {"numpy", "numba", "yaml", "rich", "weightguard"} | STANDARD | extras
     for module, path in modules().items():
         for name, line in imports(tree(path), module, types=True):

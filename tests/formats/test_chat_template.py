@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from weightguard.formats._chat_template import reaches_python
+from weightguard.formats._gguf.chat_template import reaches_python
 
 # Constructs as the templates of Llama 3, Mistral, Qwen, Gemma, DeepSeek, Phi, Command R and gpt-oss use them.
 BENIGN = [

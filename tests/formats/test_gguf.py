@@ -39,7 +39,9 @@ from tests.formats._gguf_files import (
     span,
 )
 from weightguard.errors import Unreadable
-from weightguard.formats import _gguf, _gguf_header, identify
+from weightguard.formats import identify
+from weightguard.formats._gguf import header as gguf_header
+from weightguard.formats._gguf import model as gguf_model
 from weightguard.formats.protocol import Container
 from weightguard.kernels import _jit
 from weightguard.limits import LIMITS
@@ -119,8 +121,8 @@ LIBRARY_TYPES = (
 def test_every_type_of_the_library_has_its_block_and_bytes() -> None:
     library = pytest.importorskip("gguf")
     theirs = {int(k): (k.name, *library.GGML_QUANT_SIZES[k]) for k in library.GGMLQuantizationType}
-    assert {k: v for k, v in _gguf._TYPES.items() if k in theirs} == theirs
-    assert not set(theirs) & _gguf._RETIRED
+    assert {k: v for k, v in gguf_model._TYPES.items() if k in theirs} == theirs
+    assert not set(theirs) & gguf_model._RETIRED
 
 
 @pytest.mark.parametrize("dtype", LIBRARY_TYPES)
@@ -236,7 +238,7 @@ def test_each_version_and_byte_order_says_the_same(version: int, order: str) -> 
         form.numbers("tokenizer.ggml.scores", F32, bytes(12), 3),
     ]
     container = read(gguf(SMALL, keys, form))
-    assert rows(container) == {n: (_gguf._TYPES[k][0], dims[::-1], span((n, dims, k))) for n, dims, k in SMALL}
+    assert rows(container) == {n: (gguf_model._TYPES[k][0], dims[::-1], span((n, dims, k))) for n, dims, k in SMALL}
     assert container.scalars == {"a.number": 7, "a.flag": True}
     assert container.metadata == {"version": str(version), "general.architecture": "llama"}
     assert container.unexplained == 0
@@ -297,8 +299,8 @@ def test_a_header_is_the_same_through_any_window(monkeypatch: pytest.MonkeyPatch
     keys = [ARCH, V3.strings("tokenizer.ggml.tokens", tokens), V3.string("long", "x" * 3000), ("after", U8, b"\7")]
     data = gguf(SMALL, keys)
     expected = read(data)
-    monkeypatch.setattr(_gguf_header, "_WINDOW", window)
-    monkeypatch.setattr(_gguf_header, "HEAD", window)
+    monkeypatch.setattr(gguf_header, "_WINDOW", window)
+    monkeypatch.setattr(gguf_header, "HEAD", window)
     if compiled:
         monkeypatch.setattr(_jit, "_done", _jit.COMPILE_ABOVE)
     found = read(data)
@@ -401,7 +403,7 @@ def test_a_hole_between_tensors_is_unexplained() -> None:
 
 
 def test_more_padding_than_is_read_is_unexplained(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_gguf, "_MOST_PADDING", 40)
+    monkeypatch.setattr(gguf_model, "_MOST_PADDING", 40)
     assert read(gguf([("a", (33,), 24), ("b", (33,), 24)])).unexplained >= 62
 
 

@@ -17,7 +17,7 @@ from tests.formats._bounds import attempt, counted
 from tests.formats._wire import HUGE, LARGE, field, number, varint
 from weightguard.errors import Unreadable
 from weightguard.formats import identify, saved_model, tf_checkpoint
-from weightguard.formats._tf_tables import MAGIC
+from weightguard.formats._tensorflow.tables import MAGIC
 from weightguard.formats.protocol import Container
 from weightguard.limits import LIMITS
 from weightguard.roles import BUFFER, OPTIMIZER, WEIGHT, roles_by_name

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests import naive
-from weightguard.formats._gguf_header import walk
+from weightguard.formats._gguf.header import walk
 from weightguard.kernels.gguf_header import skip_strings
 
 FAR = 1 << 62

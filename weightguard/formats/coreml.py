@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from weightguard.errors import Unreadable
-from weightguard.formats._coreml_program import Program
-from weightguard.formats._coreml_schema import SCHEMAS
+from weightguard.formats._coreml.program import Program
+from weightguard.formats._coreml.schema import SCHEMAS
 from weightguard.formats._protobuf import LEN, VARINT, Extent, Numbers, Reader, Schema, top_level
 from weightguard.formats._rows import Rows
 from weightguard.formats.protocol import Container

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from weightguard.formats._gguf import read_gguf
-from weightguard.formats._gguf_header import MAGIC
+from weightguard.formats._gguf.header import MAGIC
+from weightguard.formats._gguf.model import read_gguf
 from weightguard.formats.protocol import Container
 from weightguard.limits import Limits
 from weightguard.stores import ByteSource

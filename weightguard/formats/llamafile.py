@@ -12,8 +12,8 @@ from dataclasses import replace
 import numpy as np
 
 from weightguard.errors import Unreadable
-from weightguard.formats._gguf import read_gguf
-from weightguard.formats._gguf_header import MAGIC
+from weightguard.formats._gguf.header import MAGIC
+from weightguard.formats._gguf.model import read_gguf
 from weightguard.formats.protocol import Container
 from weightguard.limits import Limits
 from weightguard.stores import ByteSource

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from weightguard.errors import Unreadable
-from weightguard.formats._onnx_external import place_rows
-from weightguard.formats._onnx_graph import KNOWN_DOMAINS, Graphs
-from weightguard.formats._onnx_schema import MODEL, PAIR
+from weightguard.formats._onnx.external import place_rows
+from weightguard.formats._onnx.graph import KNOWN_DOMAINS, Graphs
+from weightguard.formats._onnx.schema import MODEL, PAIR
 from weightguard.formats._protobuf import LEN, VARINT, Message, Reader, top_level
 from weightguard.formats._rows import Rows
 from weightguard.formats.protocol import Container

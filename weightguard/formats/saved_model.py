@@ -5,9 +5,9 @@ from __future__ import annotations
 from weightguard.errors import Unreadable
 from weightguard.formats._protobuf import LEN, VARINT, Reader, top_level
 from weightguard.formats._rows import Rows
-from weightguard.formats._tf_bundle import Bundle, read_bundle
-from weightguard.formats._tf_graph import DANGEROUS, Graphs
-from weightguard.formats._tf_saved_schema import META_GRAPH, SAVED_MODEL
+from weightguard.formats._tensorflow.bundle import Bundle, read_bundle
+from weightguard.formats._tensorflow.graph import DANGEROUS, Graphs
+from weightguard.formats._tensorflow.saved_schema import META_GRAPH, SAVED_MODEL
 from weightguard.formats.protocol import HEAD, Container
 from weightguard.limits import Limits
 from weightguard.stores import ByteSource
@@ -51,7 +51,7 @@ def read(source: ByteSource, limits: Limits) -> Container:
     graphs = Graphs(reader, rows)
     everything = (0, source.size)
     head = source.read(0, min(source.size, HEAD))
-    alone = not _is_saved_model(head, top_level(head) or [])
+    alone = any(record[:2] == (1, LEN) for record in (top_level(head) or [])[:1])  # a node; field 1 of a SavedModel is a number
     if not alone:
         for place in reader.message(SAVED_MODEL, everything).get("meta_graphs", ()):
             meta = reader.message(META_GRAPH, place, 1)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from weightguard.formats._tf_bundle import read_bundle
-from weightguard.formats._tf_tables import MAGIC
+from weightguard.formats._tensorflow.bundle import read_bundle
+from weightguard.formats._tensorflow.tables import MAGIC
 from weightguard.formats.protocol import Container
 from weightguard.limits import Limits
 from weightguard.stores import ByteSource

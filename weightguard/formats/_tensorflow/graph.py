@@ -9,7 +9,7 @@ from typing import Final
 from weightguard.errors import Unreadable
 from weightguard.formats._protobuf import Extent, Message, Numbers, Reader
 from weightguard.formats._rows import Rows
-from weightguard.formats._tf_saved_schema import (
+from weightguard.formats._tensorflow.saved_schema import (
     ATTRIBUTE,
     DIMENSION,
     FUNCTION,
@@ -22,7 +22,7 @@ from weightguard.formats._tf_saved_schema import (
     TENSOR,
     VALUE,
 )
-from weightguard.formats._tf_schema import DATA_TYPES
+from weightguard.formats._tensorflow.schema import DATA_TYPES
 from weightguard.tensors import DTYPE_BITS, DTYPE_CODES
 
 DANGEROUS: Final = {

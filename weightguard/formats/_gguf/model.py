@@ -10,8 +10,8 @@ from math import isfinite
 import numpy as np
 
 from weightguard.errors import Unreadable
-from weightguard.formats._chat_template import reaches_python
-from weightguard.formats._gguf_header import NUMERIC, STRING, Entry, Header, read_header
+from weightguard.formats._gguf.chat_template import reaches_python
+from weightguard.formats._gguf.header import NUMERIC, STRING, Entry, Header, read_header
 from weightguard.formats.protocol import TAIL, Container, Scalar
 from weightguard.limits import Limits
 from weightguard.stores import ByteSource

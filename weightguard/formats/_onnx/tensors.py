@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import prod
 
 from weightguard.errors import Unreadable
-from weightguard.formats._onnx_schema import A_NUMBER, DATA_TYPES, PAIR, TENSOR, TYPED_FIELDS
+from weightguard.formats._onnx.schema import A_NUMBER, DATA_TYPES, PAIR, TENSOR, TYPED_FIELDS
 from weightguard.formats._protobuf import Extent, Message, Numbers, Reader
 from weightguard.formats._rows import called
 from weightguard.tensors import DTYPE_BITS, DTYPE_CODES

@@ -13,8 +13,16 @@ from math import prod
 from weightguard.errors import Unreadable
 from weightguard.formats._extents import cover, open_beside
 from weightguard.formats._protobuf import LEN, Message, Reader, varint
-from weightguard.formats._tf_schema import BUNDLE_ENTRY, BUNDLE_HEADER, DATA_TYPES, DIMENSION, OBJECT_GRAPH, SHAPE, SLICE
-from weightguard.formats._tf_tables import Table
+from weightguard.formats._tensorflow.schema import (
+    BUNDLE_ENTRY,
+    BUNDLE_HEADER,
+    DATA_TYPES,
+    DIMENSION,
+    OBJECT_GRAPH,
+    SHAPE,
+    SLICE,
+)
+from weightguard.formats._tensorflow.tables import Table
 from weightguard.formats.protocol import Scalar
 from weightguard.limits import Limits
 from weightguard.stores import ByteSource

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from weightguard.errors import Unreadable
 from weightguard.formats._extents import cover, open_beside
-from weightguard.formats._onnx_tensors import Place
+from weightguard.formats._onnx.tensors import Place
 from weightguard.formats._rows import called
 from weightguard.limits import Limits
 from weightguard.stores import ByteSource

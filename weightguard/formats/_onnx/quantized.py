@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from weightguard.formats._onnx_schema import INTEGERS
+from weightguard.formats._onnx.schema import INTEGERS
 from weightguard.formats._rows import Rows
 from weightguard.tensors import DTYPE_BITS, FLOATING
 

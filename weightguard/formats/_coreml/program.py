@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from weightguard.errors import Unreadable
-from weightguard.formats._coreml_schema import SCHEMAS
+from weightguard.formats._coreml.schema import SCHEMAS
 from weightguard.formats._extents import cover, open_beside
 from weightguard.formats._protobuf import Extent, Message, Numbers, Reader
 from weightguard.formats._rows import Rows, called

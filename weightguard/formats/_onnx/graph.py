@@ -8,9 +8,9 @@ from math import prod
 from typing import Final
 
 from weightguard.errors import Unreadable
-from weightguard.formats._onnx_quantized import PASSES_ON, Uses
-from weightguard.formats._onnx_schema import ATTRIBUTE, FUNCTION, GRAPH, NODE, SPARSE, TRAINING
-from weightguard.formats._onnx_tensors import Place, Tensor, data_type, read_tensor
+from weightguard.formats._onnx.quantized import PASSES_ON, Uses
+from weightguard.formats._onnx.schema import ATTRIBUTE, FUNCTION, GRAPH, NODE, SPARSE, TRAINING
+from weightguard.formats._onnx.tensors import Place, Tensor, data_type, read_tensor
 from weightguard.formats._protobuf import Extent, Message, Numbers, Reader
 from weightguard.formats._rows import Rows, called
 from weightguard.tensors import DTYPE_CODES, FLOATING

@@ -1,0 +1,1 @@
+"""Pieces of the readers of TensorFlow checkpoints, SavedModels and graphs."""
