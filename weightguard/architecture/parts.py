@@ -47,8 +47,9 @@ def missing_parts(table: TensorTable, config: Config | None, layers: int | None)
         if times > 1 and last < common:
             found.append(f"{prefix}{max(blocks)} is cut: it has {len(last)} of {len(common)} tensors")
     prefixes = tuple(stacks)
-    outside = (name for name in table.names if not name.startswith(prefixes))
-    if config is None and stacks and not any(map(_NORM.search, outside)):
+    outside = ((name, rank) for name, rank in zip(table.names, table.ranks.tolist(), strict=True) if not name.startswith(prefixes))
+    # a norm by its name, or by its shape where modules are but numbered (torch.nn.Sequential)
+    if config is None and stacks and not any(_NORM.search(n) or (rank == 1 and n.endswith(".weight")) for n, rank in outside):
         found.append("no norm or head outside of the layers, as a shard in the middle has none")
     if layers and stacks and config is not None and repeats(config) == 1:
         most = max(len(blocks) for blocks in stacks.values())

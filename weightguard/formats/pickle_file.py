@@ -6,12 +6,13 @@ Source: CPython, `pickletools` (protocols and opcodes). Several pickles may foll
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import replace
 
 from weightguard.errors import Unreadable
 from weightguard.formats._pickle.abstract import Globals
 from weightguard.formats._pickle.distributed import starts_distributed
-from weightguard.formats._pickle.findings import constant_findings, name_findings, naming_calls, structure_findings
+from weightguard.formats._pickle.findings import constant_findings, name_findings, naming_calls, severity, structure_findings
 from weightguard.formats._pickle.legacy import load_nested, starts_legacy
 from weightguard.formats._pickle.machine import run
 from weightguard.formats._pickle.opcodes import HIGHEST_PROTOCOL
@@ -25,31 +26,67 @@ NAME = "pickle"
 SPEC = "CPython, Lib/pickletools.py, protocols 0 to 5"
 
 _TRIAL = replace(LIMITS, pickle_opcodes=65_536, pickle_memo=65_536)
-_FIRST = re.compile(rb"[c(\]})ilINFGKMJSTUVXBCPp\x8a-\x8f\x94\x95]")  # opcodes that a pickle can start with
+_LATER = replace(LIMITS, pickle_opcodes=4_000_000, pickle_memo=4_000_000)
+_FIRST = re.compile(rb"[c(\]})ilINFGKMJSTUVXBCPp\x80\x8a-\x8f\x94\x95]")  # opcodes that a pickle can start with
 _MODULE = re.compile(r"[A-Za-z_][\w.]*")
 
 
 def sniff(head: bytes, tail: bytes) -> bool:
-    """PROTO and a version or, where that is left out, opcodes that make sense and name something.
+    """PROTO and a version from 1 on or, where that is left out, opcodes that make sense and name something.
 
     Without PROTO a pickle may be plain text, so the machine runs over the head: text soon meets an opcode that
-    fails. It is a pickle if it stops after naming a global, or if it has called one when the head ends.
+    fails. It is a pickle if it stops after naming a global, if it has called one when the head ends, or if it has
+    called what is dangerous, whatever comes after that: an unpickler would have called it by then.
     """
     if starts_legacy(head) or starts_distributed(head):
         return False
-    if head[:1] == b"\x80":
-        return len(head) > 2 and 0 < head[1] <= HIGHEST_PROTOCOL
-    if not _FIRST.match(head):
-        return False
+    if head[:1] == b"\x80" and len(head) > 2 and 0 < head[1] <= HIGHEST_PROTOCOL:
+        return True
+    return bool(_FIRST.match(head)) and _runs(head)
+
+
+def _runs(head: bytes) -> bool:
     seen = Globals()
     try:
-        run(head, 0, _TRIAL, seen)
+        _, at = run(head, 0, _TRIAL, seen)
+    except Unreadable as error:
+        if seen.framed or _calls(seen):  # no text has a frame
+            return True
+        if error.reason not in ("truncated", "limit") or not any(g.uses for g in seen.values()):
+            return False
+        return _named(seen)
+    if seen and _named(seen):
+        return True
+    with suppress(Unreadable):  # those that follow: torch.load runs five
+        while at < len(head):
+            _, at = run(head, at, _TRIAL, seen)
+    return _calls(seen)
+
+
+def _named(seen: Globals) -> bool:
+    return all(_MODULE.fullmatch(g.module) or g.module == "copyreg extension" for g in seen.values())
+
+
+def _calls(seen: Globals) -> bool:
+    """Whether something dangerous is called, not only named."""
+    return any(g.uses and severity(g.uses, g.module, g.name) == "critical" for g in seen.values())
+
+
+def calls_later(source: ByteSource, head: bytes) -> bool:
+    """Whether a text whose head might be a pickle's calls something dangerous behind it, or is one for millions of opcodes."""
+    if len(head) == source.size or not _FIRST.match(head):
+        return False
+    try:
+        run(head, 0, _TRIAL, Globals())
     except Unreadable as error:
         if error.reason not in ("truncated", "limit"):
             return False
-        if not any(g.uses for g in seen.values()):
-            return False
-    return bool(seen) and all(_MODULE.fullmatch(g.module) or g.module == "copyreg extension" for g in seen.values())
+    seen = Globals()
+    try:
+        run(source.read(0, source.size), 0, _LATER, seen)
+    except Unreadable as error:
+        return error.reason == "limit" or _calls(seen)
+    return _calls(seen)
 
 
 def read(source: ByteSource, limits: Limits) -> Container:

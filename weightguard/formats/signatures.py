@@ -115,8 +115,17 @@ def explain(source: ByteSource, head: bytes, limits: Limits) -> None:
                 raise Unreadable("limit", f"a {kind} of {source.size} bytes, more than weightguard accounts for")
             return _check_end(source, kind, end(source))
     if _is_text(source, limits):
-        return None
+        return _check_text(source, head)
     raise Unreadable("unrecognised", f"{source.size} bytes of no kind that weightguard knows")
+
+
+def _check_text(source: ByteSource, head: bytes) -> None:
+    """A pickle may be text all through, and call something only behind the head that `pickle_file.sniff` has seen."""
+    if len(head) < source.size:
+        from weightguard.formats.pickle_file import calls_later
+
+        if calls_later(source, head):
+            raise Unreadable("unrecognised", "a text that is a pickle's opcodes: loading it as one calls what is dangerous")
 
 
 def _is_openpgp(head: bytes) -> bool:

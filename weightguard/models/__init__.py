@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from weightguard.models.files import (
     INDEX_SUFFIX,
     JUDGED_WITH,
     MODEL_CONFIG,
+    PIPELINE,
     TRAINER_STATE,
     WEIGHT_NAMES,
     Folder,
@@ -29,10 +30,6 @@ from weightguard.models.files import (
     load_json,
 )
 from weightguard.models.groups import broken, companions, index_files, indexed, is_projector, numbered, splits
-from weightguard.models.megatron import stated_ranks
-from weightguard.models.pipelines import pipelines
-from weightguard.models.stacks import with_layers_apart
-from weightguard.models.training import training_sets
 from weightguard.roles import is_optimizer_only, is_small_state
 
 _PIECES = re.compile(r"__\d+_\d+\.distcp")
@@ -44,13 +41,13 @@ def assemble(folders: Sequence[Folder]) -> tuple[Model, ...]:
     """The models of a target's folders, each weight file in at most one of them: files of mere counters and settings are in none."""
     by_path = {f.path: f for f in folders}
     sets: dict[str, list[Model]] = {}
-    for at, group, config in training_sets(by_path):
+    for at, group, config in _training_sets(by_path):
         by_path.setdefault(at, Folder(at))
         sets.setdefault(at, []).append(_model(group, by_path[at], config))
         for path in {f.path.rpartition("/")[0] for f in (*group.files, *group.beside)}:
             by_path[path] = by_path[path].without((*group.files, *group.beside))
     models = {path: [*sets.get(path, ()), *_in_folder(folder)] for path, folder in sorted(by_path.items())}
-    whole = pipelines(by_path, models)
+    whole = _pipelines(by_path, models)
     in_pipelines = {path for _, components in whole.values() for path in components}
     found: list[Model] = []
     for path, inside in models.items():
@@ -59,6 +56,23 @@ def assemble(folders: Sequence[Folder]) -> tuple[Model, ...]:
         found += [m for m in inside if m.path not in in_pipelines]
     paths = Counter(m.path for m in found)
     return tuple(m if paths[m.path] == 1 or not m.files else replace(m, path=m.files[0].path) for m in found)
+
+
+def _training_sets(folders: Mapping[str, Folder]) -> Iterable[tuple[str, Group, Mapping[str, Any] | None]]:
+    """Sets of ranks, which are torch's files in all of their frameworks: their rules are loaded where there are such files."""
+    if not any(w.container.format.startswith(("torch", "pickle")) for f in folders.values() for w in f.weights):
+        return ()
+    from weightguard.models.training import training_sets
+
+    return training_sets(folders)
+
+
+def _pipelines(folders: Mapping[str, Folder], models: Mapping[str, Sequence[Model]]) -> dict[str, tuple[Model, set[str]]]:
+    if not any(PIPELINE in f.texts for f in folders.values()):
+        return {}
+    from weightguard.models.pipelines import pipelines
+
+    return pipelines(folders, models)
 
 
 def _in_folder(folder: Folder) -> list[Model]:
@@ -100,16 +114,22 @@ def _part_of(group: Group, folder: Folder) -> tuple[str, ...]:
         return (NO_BASE,)
     if any(_PIECES.fullmatch(f.name) for f in group.files):
         return ("pieces of a distributed checkpoint, without the .metadata that describes it",)
-    ranks = stated_ranks(folder.texts.get(MODEL_CONFIG, b""))
-    if ranks > 1 and any(f.name == "model_weights.ckpt" for f in group.files):
-        return (f"one rank's part: {MODEL_CONFIG} says that there are {ranks}",)
+    if MODEL_CONFIG in folder.texts and any(f.name == "model_weights.ckpt" for f in group.files):
+        from weightguard.models.megatron import stated_ranks
+
+        ranks = stated_ranks(folder.texts[MODEL_CONFIG])
+        return (f"one rank's part: {MODEL_CONFIG} says that there are {ranks}",) if ranks > 1 else ()
     return ()
 
 
 def _model(group: Group, folder: Folder, config: Mapping[str, Any] | None) -> Model:
     files = (*group.files, *group.beside, *group.copies)
     files += tuple(p for f in files for p in f.parts)
-    table, copies = with_layers_apart(group).table()
+    if any(f.container.format == "torch-dcp" for f in group.files):
+        from weightguard.models.stacks import with_layers_apart
+
+        group = with_layers_apart(group)
+    table, copies = group.table()
     said = [x for f in files for x in f.container.findings]
     name = group.path.rpartition("/")[2]
     if group.path.endswith(INDEX_SUFFIX) or name in ("model.safetensors", "pytorch_model.bin", ".metadata", "."):

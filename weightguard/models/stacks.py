@@ -25,9 +25,7 @@ _MOST = 10_000
 
 
 def with_layers_apart(group: Group) -> Group:
-    """The group with a row for each layer, as every other checkpoint has them; unchanged if it has no such stacks."""
-    if not any(f.container.format == "torch-dcp" for f in group.files):
-        return group
+    """A DCP group with a row for each layer, as every other checkpoint has them; unchanged if it has no such stacks."""
     table, copies = group.front()
     if len(copies):
         return group

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from weightguard.formats._pickle.allowed import CALLS_ARGUMENTS
+from weightguard.formats._pickle.allowed import CALLS_ARGUMENTS, is_plain, modern
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,10 +14,19 @@ if TYPE_CHECKING:
 
     from weightguard.formats._pickle.storages import Dtype, Slice
 
-REFERENCED, CALLED, BUILT, MUTATED, EXTENSION, RESULT_CALLED = 0, 1, 2, 4, 8, 16
+REFERENCED, CALLED, BUILT, MUTATED, EXTENSION, RESULT_CALLED, MADE, ACTS = 0, 1, 2, 4, 8, 16, 32, 64
 
 # Attributes of an instance that an unpickler's own opcodes call (CPython, `pickle.py`: load_build, load_append, load_additems ...).
-HOOKS = frozenset("__setstate__ append extend add update __setitem__ __reduce__ __reduce_ex__ __class__ __call__".split())
+HOOKS = frozenset(
+    "__setstate__ append extend add update __setitem__ __reduce__ __reduce_ex__ __class__ __call__ __new__".split()
+)
+# Those that callables of the allow-list call of what they are given (`tests/hostile/test_reach.py` finds them).
+ASKED = frozenset("keys items values get setdefault pop detach requires_grad_ to as_subclass replace strip partition".split())
+# What any code may call of what it takes for a dictionary, a list, a text or a tensor.
+METHODS = frozenset(name for kind in (dict, list, set, tuple, str, bytes, int) for name in dir(kind)) | frozenset(
+    "as_subclass clone contiguous copy_ cpu cuda data_ptr detach dim numel numpy requires_grad_ set_ size storage stride to type "
+    "untyped_storage view".split()
+)
 
 Value = object  # int, float, str, bytes, bool, None, tuple, list, Dict, Set, Global, Persistent, Object or Run
 
@@ -31,15 +40,21 @@ class Set(list[Value]):
 
 
 class Global:
-    """Something the pickle names: `module`, `name`, and `uses`, a sum of CALLED, BUILT, MUTATED, EXTENSION, RESULT_CALLED."""
+    """Something the pickle names: `module`, `name`, and `uses`, a sum of the above.
 
-    __slots__ = ("module", "name", "path", "through", "uses")
+    CALLED: by REDUCE, INST or OBJ. MADE: an instance, by NEWOBJ. ACTS: called with what its kind may act on.
+    modern: its path in Python 3. plain: a call of it is harmless whatever the arguments, and nothing need be looked at.
+    """
+
+    __slots__ = ("modern", "module", "name", "path", "plain", "through", "uses")
 
     def __init__(self, module: str, name: str) -> None:
         self.module = module
         self.name = name
         self.path = f"{module}.{name}"
-        self.through = CALLS_ARGUMENTS.get(self.path)  # arguments that this callable calls in its turn
+        self.modern = ".".join(modern(module, name))
+        self.through = CALLS_ARGUMENTS.get(self.modern)  # arguments that this callable calls in its turn
+        self.plain = is_plain(module, name)
         self.uses = REFERENCED
 
 
@@ -117,7 +132,7 @@ class Globals(dict[tuple[str, str], Global]):
     """What one file's pickles name, by (module, name). It outlives a pickle that turns out malformed.
 
     deferred: calls whose arguments hold a file of their own. persistent: the persistent ids met. runs: those not among them.
-    blobs: bytes in bytes constants, whether or not the pickle keeps them.
+    blobs: bytes in bytes constants, whether or not the pickle keeps them. framed: whether a FRAME was met.
     """
 
     def __init__(self) -> None:
@@ -126,6 +141,7 @@ class Globals(dict[tuple[str, str], Global]):
         self.persistent: list[Persistent] = []
         self.runs: list[Run] = []
         self.blobs = 0
+        self.framed = False
 
     def start_over(self) -> None:
         """Forgets all but the names, for a pickle that is run again with more of its bytes."""

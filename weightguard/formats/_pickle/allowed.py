@@ -13,23 +13,53 @@ from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING  # two tables, no code
 
 from weightguard.values import Severity
 
-# Callables that call what they are given: the places of the callees among the arguments, and the place of the tuple
-# that the first of them is called with. An empty tuple: the call opens a whole file that lies in its argument.
-CALLS_ARGUMENTS: dict[str, tuple[tuple[int, ...], int | None]] = {
-    "torch._tensor._rebuild_from_type_v2": ((0, 1), 2),
-    "torch._tensor._rebuild_from_type": ((0, 1), 2),
-    "torch.tensor._rebuild_from_type_v2": ((0, 1), 2),
-    "torch.tensor._rebuild_from_type": ((0, 1), 2),
-    "torch._utils._rebuild_wrapper_subclass": ((0,), None),
-    "copyreg._reconstructor": ((0, 1), None),
-    "copy_reg._reconstructor": ((0, 1), None),
-    "copyreg.__newobj__": ((0,), None),
-    "copy_reg.__newobj__": ((0,), None),
-    "collections.defaultdict": ((0,), None),
-    "numpy.core.multiarray._reconstruct": ((0,), None),
-    "numpy._core.multiarray._reconstruct": ((0,), None),
-    "torch.storage._load_from_bytes": ((), None),
+# Callables that call what they are given: the places of the callees among the arguments, the place of the tuple that the
+# first of them is called with, and the places of classes of which they make an instance (`__new__`, no constructor).
+# Nothing at all: the call opens a whole file that lies in its argument.
+CALLS_ARGUMENTS: dict[str, tuple[tuple[int, ...], int | None, tuple[int, ...]]] = {
+    "torch._tensor._rebuild_from_type_v2": ((0,), 2, (1,)),
+    "torch._tensor._rebuild_from_type": ((0,), 2, (1,)),
+    "torch.tensor._rebuild_from_type_v2": ((0,), 2, (1,)),
+    "torch.tensor._rebuild_from_type": ((0,), 2, (1,)),
+    "torch._utils._rebuild_wrapper_subclass": ((), None, (0,)),
+    "copyreg._reconstructor": ((1,), 2, (0,)),
+    "copyreg.__newobj__": ((), None, (0,)),
+    "collections.defaultdict": ((0,), None, ()),
+    "numpy.core.multiarray._reconstruct": ((), None, (0,)),
+    "numpy._core.multiarray._reconstruct": ((), None, (0,)),
+    "torch.storage._load_from_bytes": ((), None, ()),
+    # numpy/random/_pickle.py: generator_ctor(name, ctor=__bit_generator_ctor) calls ctor(name), which calls a class
+    "numpy.random._pickle.__generator_ctor": ((1,), None, (0,)),
+    "numpy.random._pickle.__randomstate_ctor": ((1,), None, (0,)),
+    "numpy.random._pickle.__bit_generator_ctor": ((0,), None, ()),
+    # sklearn/neighbors/_binary_tree.pxi.tp, sklearn/metrics/_dist_metrics.pyx.tp: newObj(obj) is obj.__new__(obj)
+    "sklearn.neighbors._kd_tree.newObj": ((), None, (0,)),
+    "sklearn.neighbors._ball_tree.newObj": ((), None, (0,)),
+    "sklearn.metrics._dist_metrics.newObj": ((), None, (0,)),
 }
+# Classes in lower case, and torch's own, of which NEWOBJ makes an instance that only takes its state. A function can't be
+# made so: unpicklers refuse what isn't a type. Calling them is as bad as before.
+_INSTANCES = frozenset(
+    ["deepspeed.utils.tensor_fragment.fragment_address"]
+    + [
+        f"scipy.sparse.{module}{form}.{form}_{kind}"
+        for form in ("csr", "csc", "coo", "bsr", "dia", "lil", "dok")
+        for kind in ("matrix", "array")
+        for module in ("_", "")
+    ]
+    + [
+        f"torch.distributed.{path}"
+        for path in """
+        tensor.DTensor tensor._api.DTensor _tensor.DTensor _tensor.api.DTensor tensor._dtensor_spec.DTensorSpec
+        tensor._dtensor_spec.TensorMeta _tensor._dtensor_spec.DTensorSpec _tensor._dtensor_spec.TensorMeta
+        _tensor.placement_types.DTensorSpec _tensor.placement_types.TensorMeta _tensor.placement_types.Shard
+        _tensor.placement_types.Replicate _tensor.placement_types.Partial _tensor.placement_types._Partial
+        tensor.placement_types.Shard tensor.placement_types.Replicate tensor.placement_types.Partial
+        tensor.placement_types._StridedShard tensor.placement_types._MaskPartial device_mesh.DeviceMesh
+        _tensor.device_mesh.DeviceMesh _mesh_layout._MeshLayout _mesh_layout._FlatLayout
+        """.split()
+    ]
+)
 
 _NUMPY = (
     "numpy.{core}.multiarray._reconstruct numpy.{core}.multiarray.scalar numpy.{core}.numeric._frombuffer "
@@ -45,7 +75,9 @@ argparse.Namespace types.SimpleNamespace
 random.Random datetime.date datetime.datetime datetime.time datetime.timedelta datetime.timezone
 decimal.Decimal fractions.Fraction uuid.UUID
 numpy.ndarray numpy.dtype numpy.random._pickle.__randomstate_ctor numpy.random._pickle.__generator_ctor
-numpy.random._pickle.__bit_generator_ctor numpy.random._mt19937.MT19937 numpy.random._pcg64.PCG64
+numpy.random._pickle.__bit_generator_ctor sklearn.neighbors._kd_tree.newObj sklearn.neighbors._ball_tree.newObj
+sklearn.metrics._dist_metrics.newObj numpy.random._mt19937.MT19937 numpy.random._pcg64.PCG64 numpy.random._pcg64.PCG64DXSM
+numpy.random._philox.Philox numpy.random._sfc64.SFC64
 torch.Size torch.device torch.Tensor torch.nn.parameter.Parameter torch.nn.parameter.Buffer torch.nn.Parameter
 torch.serialization._get_layout torch.storage._load_from_bytes torch.storage.TypedStorage
 torch.storage.UntypedStorage torch.storage._TypedStorage torch.storage._UntypedStorage
@@ -84,6 +116,15 @@ _TORCH_VALUES: frozenset[str] = frozenset(
 
 # Packages whose classes (never functions) are part of saved models: instances that only take their state.
 _CLASS_MODULES = ("torch.nn.modules.", "torch.optim.", "__torch__.")
+_LAYERS = ("torch.nn.modules.", "torch.optim.")  # those of them that Python has: a constructor of theirs may call an argument
+# Allowed, but with other arguments than a pickler writes they call, allot or set what these say: `calls` looks at each.
+_LOOKED_AT = frozenset(
+    """
+    builtins.list builtins.tuple builtins.set builtins.frozenset builtins.bytes builtins.bytearray builtins.int builtins.float
+    builtins.complex collections.deque collections.Counter torch.Size fractions.Fraction types.SimpleNamespace
+    torch._utils._rebuild_parameter_with_state
+    """.split()
+)
 # torch.distributed.checkpoint's descriptions, under the names of their modules before and after torch 2.0
 _CHECKPOINT_CLASSES = frozenset(
     """
@@ -126,11 +167,23 @@ def is_allowed(module: str, name: str) -> bool:
     return False
 
 
-def judge(module: str, name: str, called: bool, opaque: bool, altered: bool = False) -> Severity | None:
+def is_layer(module: str) -> bool:
+    """Whether a module's classes are torch's layers, losses, optimizers or schedules."""
+    return module.startswith(_LAYERS)
+
+
+def is_plain(module: str, name: str) -> bool:
+    """Whether calling this name is harmless, whatever it is given."""
+    path = ".".join(modern(module, name))
+    return path not in CALLS_ARGUMENTS and path not in _LOOKED_AT and not is_layer(module) and is_allowed(module, name)
+
+
+def judge(module: str, name: str, called: bool, opaque: bool, altered: bool = False, made: bool = False) -> Severity | None:
     """How serious it is that a pickle names this; None if not at all.
 
-    called: it is called, instantiated, given a state or altered. opaque: what its call returns is called in turn, or
-    it is an extension code, so that nothing says what runs. altered: the class itself, not an instance, is given a state.
+    called: it is called, instantiated, given a state or altered. opaque: what its call returns is called in turn, its
+    arguments are what it would act on, or it is an extension code, so that nothing says what runs. altered: the class
+    itself, not an instance, is given a state. made: all that is done is to make an instance, without its constructor.
     """
     if opaque:
         return "critical"
@@ -142,11 +195,15 @@ def judge(module: str, name: str, called: bool, opaque: bool, altered: bool = Fa
     if root in sys.stdlib_module_names or root in _PYTHON_2_MODULES or module in _PYTHON_2_MODULES:
         # only naming it is enough: a state given to an instance may plant it where a later opcode calls it
         return "critical"
+    if f"{module}.{name}" in _INSTANCES and (made or not called):
+        return None
+    if module == "__main__" and made and "." not in name and name not in _WORKERS:
+        return "low"  # a class of the program that saved the file
     *through, last = name.split(".")
     hops = any(not looks_like_class(part) or part in sys.stdlib_module_names for part in through)
     if called and (hops or root in _REACH or not looks_like_class(last) or last in _WORKERS):
         return "critical"  # a class of another name's module is what that module imported: Popen, CDLL, Pool
-    return "low"
+    return "critical" if called and not made and root in _ACTORS else "low"
 
 
 # Harmless names that saved objects keep a reference to.
@@ -154,6 +211,15 @@ _MERELY_NAMED = frozenset({("typing", "Any"), ("builtins", "type"), ("types", "N
 # Packages whose saved classes are in the allow-list: any other of theirs reaches the system.
 _REACH = frozenset(
     {"torch", "torchvision", "numpy", "__main__", "safetensors", "setuptools", "pip", "pkg_resources", "multiprocess"}
+)
+# Packages whose constructors reach the network, files or other processes, even without an argument.
+_ACTORS = frozenset(
+    """
+    aiohttp boto3 botocore celery cloudpickle comet_ml dask dill distributed docker eventlet fabric fsspec gevent git h5py
+    httplib2 httpx invoke jinja2 joblib kafka keyring mako mlflow onnxruntime pandas paramiko pexpect playwright plumbum psutil
+    psycopg2 pyarrow pyautogui pymongo pymysql pynput ray redis requests s3fs selenium sqlalchemy tornado twisted urllib3 wandb
+    watchdog websocket websockets win32com zmq
+    """.split()
 )
 _WORKERS = frozenset({"Pool", "Process", "Popen", "Thread", "Timer", "CDLL", "ThreadPool", "ProcessPoolExecutor"})
 

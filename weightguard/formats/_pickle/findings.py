@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
+from binascii import unhexlify
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from weightguard.errors import Unreadable
-from weightguard.formats._pickle.abstract import EXTENSION, MUTATED, RESULT_CALLED, Globals
+from weightguard.formats._pickle.abstract import ACTS, BUILT, EXTENSION, MADE, MUTATED, RESULT_CALLED, Globals
 from weightguard.formats._pickle.allowed import judge
 from weightguard.formats._pickle.machine import run
-from weightguard.formats._pickle.rebuild import Collector
+from weightguard.formats._pickle.rebuild import BASE64, HEX, Collector
 from weightguard.limits import Limits
 from weightguard.values import SEVERITIES, Finding, Severity
 
@@ -27,7 +29,9 @@ def printable(path: str) -> str:
 
 def severity(called: int, module: str, name: str) -> Severity | None:
     """`allowed.judge` for the uses that a `Global` records."""
-    return judge(module, name, called != 0, bool(called & (EXTENSION | RESULT_CALLED)), bool(called & MUTATED))
+    opaque = bool(called & (EXTENSION | RESULT_CALLED | ACTS))
+    made = bool(called & MADE) and not called & ~(MADE | BUILT)
+    return judge(module, name, called != 0, opaque, bool(called & MUTATED), made)
 
 
 def dangerous(seen: Globals) -> list[str]:
@@ -77,6 +81,7 @@ def constant_findings(constants: Iterable[bytes | str], path: str, limits: Limit
         if len(constant) > _CONSTANT_BYTES:
             continue
         data = constant if isinstance(constant, bytes) else constant.encode("utf-8", "surrogatepass")
+        data = _decoded(data)
         if not (data[:1] == b"\x80" or (data[:1] in (b"c", b"(", b"]", b"}", b"i", b"\x8c") and b"." in data)):
             continue
         tried += 1
@@ -84,6 +89,17 @@ def constant_findings(constants: Iterable[bytes | str], path: str, limits: Limit
             run(data, 0, small, seen)
     found = name_findings(seen, path, " from a pickle inside of it")
     return [f for f in found if f.severity == "critical"]
+
+
+def _decoded(data: bytes) -> bytes:
+    """What a constant in base64 or hex holds, if it starts as a pickle; else itself."""
+    with suppress(ValueError):
+        if BASE64.match(data):
+            bare = data.replace(b"\n", b"").rstrip(b"=")
+            return b64decode(bare + b"=" * (-len(bare) % 4))
+        if HEX.match(data):
+            return unhexlify(data.strip())
+    return data
 
 
 def structure_findings(to: Collector, path: str) -> list[Finding]:

@@ -8,6 +8,8 @@ keys. Then comes, for each key in that order, the number of elements as eight by
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from typing import NamedTuple
 
 from weightguard.errors import Unreadable
@@ -15,12 +17,13 @@ from weightguard.formats._pickle.abstract import Dict, Globals, Object, Value
 from weightguard.formats._pickle.machine import run
 from weightguard.formats._pickle.rebuild import Collector
 from weightguard.formats._pickle.storages import Storages, register
-from weightguard.limits import Limits
+from weightguard.limits import LIMITS, Limits
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 PROTOCOL = 1001
 _BINARY_MAGIC = b"l\xfc\x9cF\xf9 j\xa8P\x19"  # LONG1's ten bytes of it
 _TEXT_MAGIC = b"119547037146038801333356L"  # LONG, in protocols 0 and 1
+_TRIAL = replace(LIMITS, pickle_opcodes=65_536, pickle_memo=65_536)
 
 Read = Callable[[int, int], bytes]
 
@@ -36,9 +39,18 @@ class Head(NamedTuple):
 
 
 def starts_legacy(head: bytes) -> bool:
-    """Whether these are the first bytes of such a stream: the magic number as the first value, in any protocol."""
+    """Whether these are the first bytes of such a stream: the magic number as the first value, in any protocol.
+
+    torch.load takes what STOP finds on the top of the stack, so that other values may lie below it.
+    """
     start = head[:48]
-    return (start[:1] == b"\x80" and _BINARY_MAGIC in start) or (start[:1] == b"L" and _TEXT_MAGIC in start)
+    if (start[:1] == b"\x80" and _BINARY_MAGIC in start) or (start[:1] == b"L" and _TEXT_MAGIC in start):
+        return True
+    if _BINARY_MAGIC not in head and _TEXT_MAGIC[:-1] not in head:
+        return False
+    with suppress(Unreadable):
+        return run(head, 0, _TRIAL, Globals()).value == MAGIC_NUMBER
+    return False
 
 
 def read_head(data: bytes, limits: Limits, seen: Globals, storages: Storages, scope: str = "") -> Head:

@@ -17,12 +17,9 @@ from struct import Struct
 
 from weightguard.errors import Unreadable
 from weightguard.formats._pickle.abstract import (
-    BUILT,
     CALLED,
     EXTENSION,
-    HOOKS,
-    MUTATED,
-    RESULT_CALLED,
+    MADE,
     Dict,
     Global,
     Globals,
@@ -33,6 +30,7 @@ from weightguard.formats._pickle.abstract import (
     Set,
     Value,
 )
+from weightguard.formats._pickle.calls import append, build, call, name_of, set_items
 from weightguard.formats._pickle.opcodes import CONSTANTS, HIGHEST_PROTOCOL, counted, decimal, text_line
 from weightguard.formats._pickle.tensor_pattern import SKIPPED, Shortcut
 from weightguard.formats._pickle.tensor_pattern import match as tensor_match
@@ -47,6 +45,7 @@ _F64 = Struct(">d").unpack_from
 _CHUNK = 1 << 16  # opcodes between two looks at the limits
 _GROWING = (Dict, Object)  # what SETITEMS adds to
 _MARKS = 100_000  # marks open at once
+_FAR = "pickle: a memo index larger than the pickle, up to which an unpickler would allot"
 _MEMO_INDEX = 1 << 32  # a larger index than LONG_BINPUT can write would only serve to make hashes collide
 
 
@@ -78,7 +77,7 @@ def run(data: bytes, start: int, limits: Limits, seen: Globals, *, columns: bool
 
 
 def _run(data: bytes, at: int, limits: Limits, seen: Globals, shortcut: Shortcut | None) -> Pickle:
-    size = len(data)
+    size = edge = len(data)  # edge: where the frame ends
     memo = Memo()
     marks: list[list[Value]] = []
     stack: list[Value] = []
@@ -91,6 +90,10 @@ def _run(data: bytes, at: int, limits: Limits, seen: Globals, shortcut: Shortcut
         while left > 0:
             for _ in repeat(None, min(left, _CHUNK)):
                 op = data[at]
+                if at >= edge:  # an unpickler that reads a frame at once and one that doesn't would go on differently
+                    if at > edge:
+                        raise Unreadable("malformed", f"pickle: a value crosses the end of its frame, byte {edge}")
+                    edge = size
                 at += 1
                 # By frequency in checkpoints. Those that are nearly always followed by LONG_BINPUT do it themselves.
                 if op == 0x4B:  # BININT1
@@ -157,11 +160,11 @@ def _run(data: bytes, at: int, limits: Limits, seen: Globals, shortcut: Shortcut
                 elif op == 0x52:  # REDUCE
                     args = stack.pop()
                     callee = stack[-1]
-                    if type(callee) is Global and callee.through is None and type(args) is tuple:
+                    if type(callee) is Global and callee.plain and type(args) is tuple:
                         callee.uses |= CALLED
                         stack[-1] = value = Object(callee, args)
                     else:
-                        stack[-1] = value = _call(callee, args, seen)
+                        stack[-1] = value = call(callee, args, seen)
                     if data[at] == 0x72:
                         index = u32(data, at + 1)[0]
                         memo[index] = value
@@ -243,11 +246,11 @@ def _run(data: bytes, at: int, limits: Limits, seen: Globals, shortcut: Shortcut
                 elif op == 0x75:  # SETITEMS
                     items = stack
                     stack = marks.pop()
-                    _set_items(stack[-1], items)
+                    set_items(stack[-1], items)
                 elif op == 0x73:  # SETITEM
                     value = stack.pop()
                     key = stack.pop()
-                    _set_items(stack[-1], [key, value])
+                    set_items(stack[-1], [key, value])
                 elif op == 0x7D:  # EMPTY_DICT
                     stack.append(Dict())
                 elif op == 0x5D:  # EMPTY_LIST
@@ -255,10 +258,10 @@ def _run(data: bytes, at: int, limits: Limits, seen: Globals, shortcut: Shortcut
                 elif op == 0x65:  # APPENDS
                     items = stack
                     stack = marks.pop()
-                    _append(stack[-1], items, list)
+                    append(stack[-1], items, list)
                 elif op == 0x61:  # APPEND
                     value = stack.pop()
-                    _append(stack[-1], [value], list)
+                    append(stack[-1], [value], list)
                 elif op == 0x63:  # GLOBAL
                     module, at = text_line(data, at)
                     name, at = text_line(data, at)
@@ -268,30 +271,40 @@ def _run(data: bytes, at: int, limits: Limits, seen: Globals, shortcut: Shortcut
                 elif op == 0x93:  # STACK_GLOBAL
                     value = stack.pop()
                     key = stack.pop()
-                    if type(value) is not str or type(key) is not str:
-                        raise Unreadable("malformed", "pickle: STACK_GLOBAL needs two texts")
-                    stack.append(seen.named(key, value))
+                    stack.append(name_of(key, value, seen))
                 elif op == 0x62:  # BUILD
                     value = stack.pop()
-                    _build(stack[-1], value)
+                    build(stack[-1], value)
                 elif op == 0x81:  # NEWOBJ
                     args = stack.pop()
-                    stack[-1] = _call(stack[-1], args, seen)
+                    stack[-1] = call(stack[-1], args, seen, MADE)
                 elif op in CONSTANTS:
                     value, at = CONSTANTS[op](data, at)
                     if type(value) is bytes:
                         seen.blobs += len(value)
                     stack.append(value)
                 elif op == 0x2E:  # STOP
+                    if edge < size and at != edge:
+                        raise Unreadable("malformed", f"pickle: stops within its frame, before byte {edge}")
+                    if top > size:
+                        raise Unreadable("malformed", _FAR)
                     return Pickle(stack.pop(), at)
                 elif op == 0x80:  # PROTO
                     if data[at] > HIGHEST_PROTOCOL:
                         raise Unreadable("unsupported", f"pickle: protocol {data[at]}")
                     at += 1
                 elif op == 0x95:  # FRAME
-                    if _U64(data, at)[0] > size - at - 8:
-                        raise Unreadable("truncated", f"pickle: a frame at byte {at} is longer than what remains")
+                    seen.framed = True
+                    if edge < size:
+                        raise Unreadable("malformed", f"pickle: a frame at byte {at} within a frame")
+                    if shortcut is not None:  # it looks beyond frames
+                        if shortcut.taken:
+                            raise KeyError("frames behind a tensor")
+                        shortcut = None
                     at += 8
+                    edge = at + _U64(data, at - 8)[0]
+                    if edge > size:
+                        raise Unreadable("truncated", f"pickle: a frame at byte {at - 8} is longer than what remains")
                 elif op == 0x30:  # POP: with nothing above the last mark it takes the mark away
                     if stack:
                         stack.pop()
@@ -309,13 +322,13 @@ def _run(data: bytes, at: int, limits: Limits, seen: Globals, shortcut: Shortcut
                     items = stack
                     stack = marks.pop()
                     stack.append(Dict())
-                    _set_items(stack[-1], items)
+                    set_items(stack[-1], items)
                 elif op == 0x8F:  # EMPTY_SET
                     stack.append(Set())
                 elif op == 0x90:  # ADDITEMS
                     items = stack
                     stack = marks.pop()
-                    _append(stack[-1], items, Set)
+                    append(stack[-1], items, Set)
                 elif op == 0x91:  # FROZENSET
                     value = Set(stack)
                     stack = marks.pop()
@@ -323,7 +336,7 @@ def _run(data: bytes, at: int, limits: Limits, seen: Globals, shortcut: Shortcut
                 elif op == 0x92:  # NEWOBJ_EX
                     keywords = stack.pop()
                     args = stack.pop()
-                    stack[-1] = made = _call(stack[-1], args, seen)
+                    stack[-1] = made = call(stack[-1], args, seen, MADE)
                     if keywords:
                         made.args = (*made.args, keywords)
                 elif op == 0x69:  # INST
@@ -331,11 +344,11 @@ def _run(data: bytes, at: int, limits: Limits, seen: Globals, shortcut: Shortcut
                     name, at = text_line(data, at)
                     args = tuple(stack)
                     stack = marks.pop()
-                    stack.append(_call(seen.named(module.decode(), name.decode()), args, seen))
+                    stack.append(call(seen.named(module.decode(), name.decode()), args, seen))
                 elif op == 0x6F:  # OBJ
                     items = stack
                     stack = marks.pop()
-                    stack.append(_call(items[0], tuple(items[1:]), seen))
+                    stack.append(call(items[0], tuple(items[1:]), seen))
                 elif op == 0x70 or op == 0x67:  # PUT, GET
                     line, at = text_line(data, at)
                     index = decimal(line)
@@ -362,6 +375,8 @@ def _run(data: bytes, at: int, limits: Limits, seen: Globals, shortcut: Shortcut
                 else:
                     raise Unreadable("malformed", f"pickle: byte {op:#04x} at {at - 1} is no opcode")
             left -= _CHUNK
+            if top > size:
+                raise Unreadable("malformed", _FAR)
             if len(memo) > limits.pickle_memo or len(stack) > limits.pickle_memo or len(marks) > _MARKS:
                 raise Unreadable("limit", "pickle: a memo, stack or nesting larger than weightguard reads")
     except IndexError as error:  # past the end of the bytes, or below the bottom of the stack or the marks
@@ -369,114 +384,3 @@ def _run(data: bytes, at: int, limits: Limits, seen: Globals, shortcut: Shortcut
             raise Unreadable("truncated", "pickle: ends before its STOP") from error
         raise Unreadable("malformed", f"pickle: nothing on the stack for the opcode before byte {at}") from error
     raise Unreadable("limit", f"pickle: more than {limits.pickle_opcodes} opcodes")
-
-
-def _call(callee: Value, args: Value, seen: Globals) -> Object:
-    """The object that stands for callee(*args), with the use recorded."""
-    if type(callee) is Global and type(args) is tuple:
-        callee.uses |= CALLED
-        made = Object(callee, args)
-        if callee.through is not None:
-            _call_through(callee, args, made, seen)
-        return made
-    if type(args) is not tuple:
-        args = (args,)  # a real unpickler would refuse; what lies in it must be found all the same
-        if type(callee) is Global and callee.through is not None:
-            callee.uses |= RESULT_CALLED
-    callee = _class_of_module(callee)
-    if type(callee) is not Global:
-        return Object(_use_result(callee), (callee, *args))
-    callee.uses |= CALLED
-    return Object(callee, args)
-
-
-def _class_of_module(callee: Value) -> Value:
-    """torch's legacy form wraps a module's class, with its source code, in a persistent id."""
-    if type(callee) is Persistent and type(callee.id) is tuple and len(callee.id) > 1 and callee.id[0] == "module":
-        return callee.id[1]
-    return callee
-
-
-def _call_through(callee: Global, args: tuple[Value, ...], made: Object, seen: Globals) -> None:
-    """Records as called what `callee` would call: the arguments at `callee.through`, with those at its second half."""
-    while True:
-        places, nested = callee.through or ((), None)
-        if not places:
-            seen.deferred.append(made)
-        for place in places:
-            if place < len(args):
-                inner = _class_of_module(args[place])
-                if type(inner) is Global:
-                    inner.uses |= CALLED
-                elif inner is not None:
-                    _use_result(inner)
-        if nested is None or nested >= len(args):
-            return
-        inner, inner_args = args[places[0]], args[nested]
-        if type(inner) is not Global or inner.through is None:
-            return
-        if type(inner_args) is not tuple:
-            inner.uses |= RESULT_CALLED
-            return
-        callee, args = inner, inner_args
-
-
-def _use_result(callee: Value) -> Global:
-    """The result of a call is called: nothing says what it is, so the name that began it answers for it."""
-    if type(callee) is Object:
-        callee = callee.callee
-    if type(callee) is not Global:
-        raise Unreadable("malformed", f"pickle: calls a {type(callee).__name__.lower()}")
-    callee.uses |= RESULT_CALLED
-    return callee
-
-
-def _set_items(target: Value, items: list[Value]) -> None:
-    if len(items) % 2:
-        raise Unreadable("malformed", "pickle: a key without a value")
-    if type(target) is Dict:
-        target.extend(items)
-    elif type(target) is Object:
-        if target.items is None:
-            target.items = Dict()
-        target.items.extend(items)
-    elif type(target) is Global:  # os.environ[...] = ...
-        target.uses |= MUTATED
-    else:
-        raise Unreadable("malformed", "pickle: sets items of what has none")
-
-
-def _append(target: Value, items: list[Value], kind: type[list[Value]]) -> None:
-    if type(target) is kind:
-        target.extend(items)
-    elif type(target) is Object:
-        if target.elements is None:
-            target.elements = []
-        target.elements.extend(items)
-    elif type(target) is Global:  # sys.path.append(...)
-        target.uses |= MUTATED
-    else:
-        raise Unreadable("malformed", "pickle: appends to what can't grow")
-
-
-def _plant(value: Value) -> None:
-    """What a later opcode looks up on the instance and calls."""
-    if type(value) is Global:
-        value.uses |= CALLED
-    elif type(value) is Object:
-        value.callee.uses |= RESULT_CALLED
-
-
-def _build(target: Value, state: Value) -> None:
-    for attributes in state if type(state) is tuple else (state,):
-        if type(attributes) is Dict:
-            for key, value in zip(attributes[::2], attributes[1::2], strict=False):
-                if type(key) is str and key in HOOKS:
-                    _plant(value)
-    if type(target) is Object:
-        target.callee.uses |= BUILT
-        target.state = state if target.state is None else [target.state, state]
-    elif type(target) is Global:  # the state would be set on the class itself
-        target.uses |= MUTATED
-    else:
-        raise Unreadable("malformed", "pickle: gives a state to what has none")

@@ -6,6 +6,7 @@ Sources: PyTorch `torch/_utils.py`, `torch/_tensor.py` and `torch/serialization.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 
@@ -15,11 +16,12 @@ from weightguard.errors import Unreadable
 from weightguard.formats._pickle import arrays
 from weightguard.formats._pickle.abstract import Dict, Global, Object, Persistent, Run, Value
 from weightguard.formats._pickle.distributed import shape_elsewhere
+from weightguard.formats._pickle.join import joined
 from weightguard.formats._pickle.layout import MOST, Extent, extent
 from weightguard.formats._pickle.storages import PAIRED, TORCH_DTYPES, Dtype, Slice, Storages
 from weightguard.formats.protocol import Scalar
 from weightguard.limits import Limits
-from weightguard.tensors import EMPTY, TensorTable
+from weightguard.tensors import TensorTable
 from weightguard.values import Accounts
 
 _SCALARS = 10_000  # plain values kept
@@ -30,6 +32,7 @@ _PART = 1024  # characters of one key within a path
 _PATH = 16_384  # characters of a path to a container
 _NAMES = 1 << 28  # characters of all names
 _REVISITS = 1_000_000  # containers met again by another path
+_EXPANDED = 1 << 31  # values below a container, each as often as it is shared: whoever prints or compares it meets them all
 
 # name, dtype, size, elements, storage, begin, span
 _Row = tuple[str, int, Sequence[int], int, int, int, int]
@@ -37,6 +40,11 @@ Child = tuple[str | None, Value]  # None: the child has its parent's name
 Handler = Callable[["Collector", str, Object], "list[Child] | None"]
 
 
+# A pickle in another form, PROTO first: base64 of 80 and a version, or hex.
+BASE64 = re.compile(rb"gA[E-X][A-Za-z0-9+/\n]+={0,2}\s*$")
+HEX = re.compile(rb"80(?:0[1-5])[0-9a-fA-F]+\s*$")
+
+_ENCODED = ("gA", "80")  # how both begin
 _PLAIN = frozenset((int, float, str, bytes, bool, type(None), Global))
 
 
@@ -74,7 +82,7 @@ class Collector:
     def table(self) -> TensorTable:
         """The rows so far."""
         self._close_rows()
-        self._tables = [_joined(self._tables)]
+        self._tables = [joined(self._tables)]
         return self._tables[0]
 
     def _close_rows(self) -> None:
@@ -114,7 +122,8 @@ class Collector:
         """
         self.kept.append(root)
         seen: set[int] = set()
-        barren: set[int] = set()
+        barren: dict[int, int] = {}  # and how many values are below each
+        weights = [0]  # values below each frame so far
         active: set[int] = set()
         # One frame a container: its children still to come, its path, its identity, rows before it, quiet, must hold.
         frames: list[tuple[Iterator[Child], str, int, int, bool, bool]] = []
@@ -128,7 +137,10 @@ class Collector:
                         self._scalar(path, part, value)
                     continue
                 mark = id(value)
-                if mark in active or mark in barren:
+                if mark in active:
+                    continue
+                if mark in barren:
+                    weights[-1] += barren[mark]
                     continue
                 name = path if part is None else f"{path}.{part}" if path else part
                 if kind is Run:
@@ -156,12 +168,18 @@ class Collector:
                 inner = type(below) is _Inner
                 hush = quiet or part == "_metadata" or (kind is list and len(below) > _LISTED)
                 frames.append((iter(below), name, mark, rows, hush, inner))
+                weights.append(len(below))
                 break
             else:
                 frames.pop()
                 active.discard(identity)
+                weight = weights.pop()
+                if weights:
+                    weights[-1] += weight
+                if weight > _EXPANDED:
+                    raise Unreadable("limit", f"{path[:80]!r}: a value that grows to {weight} others, by sharing its parts")
                 if self._count == before:
-                    barren.add(identity)
+                    barren[identity] = weight
                     if must:
                         raise Unreadable("unsupported", f"{path[:80]!r}: a tensor subclass with no tensor inside")
 
@@ -176,7 +194,7 @@ class Collector:
 
     def _scalar(self, path: str, part: str | None, value: Value) -> None:
         kind = type(value)
-        if kind is bytes or (kind is str and len(value) > 6 and value[-1] == "."):  # type: ignore[arg-type,index]
+        if kind is bytes or (kind is str and len(value) > 6 and (value[-1] == "." or value[:2] in _ENCODED)):  # type: ignore[arg-type,index]
             self.texts.append(value)  # type: ignore[arg-type]
         if kind is bytes or kind is Global or len(self.scalars) >= _SCALARS:
             return
@@ -267,27 +285,6 @@ def account(size: int, to: Collector, unexplained: int, padding: int = 0, stored
     tensors = (sum(to.storages.sizes) if stored is None else stored) - to.storages.uncovered()
     tensors = max(0, min(tensors, size - padding - unexplained))
     return Accounts(tensors, max(0, size - tensors - padding - unexplained), padding, unexplained)
-
-
-def _joined(tables: list[TensorTable]) -> TensorTable:
-    """All rows in order; unlike `tensors.concatenate`, of one file and one numbering of storages."""
-    if len(tables) < 2:
-        return tables[0] if tables else EMPTY
-    starts = [np.zeros(1, np.int64)]
-    for t in tables:
-        starts.append(t.starts[1:] + starts[-1][-1])
-    return TensorTable(
-        names=[name for t in tables for name in t.names],
-        dtypes=np.concatenate([t.dtypes for t in tables]),
-        dims=np.concatenate([t.dims for t in tables]),
-        starts=np.concatenate(starts),
-        elements=np.concatenate([t.elements for t in tables]),
-        storages=np.concatenate([t.storages for t in tables]),
-        begins=np.concatenate([t.begins for t in tables]),
-        spans=np.concatenate([t.spans for t in tables]),
-        files=np.concatenate([t.files for t in tables]),
-        logical=np.concatenate([t.logical for t in tables]),
-    )
 
 
 def _encodable(text: str) -> str:

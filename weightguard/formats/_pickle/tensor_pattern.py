@@ -14,7 +14,7 @@ from struct import Struct
 
 import numpy as np
 
-from weightguard.formats._pickle.abstract import CALLED, HOOKS, Global, Memo, Object, Persistent, Run, Value
+from weightguard.formats._pickle.abstract import ASKED, CALLED, HOOKS, Global, Memo, Object, Persistent, Run, Value
 from weightguard.formats._pickle.storages import storage_dtype
 from weightguard.kernels.torch_entries import DIMS, PADDING, scan_torch_entries
 from weightguard.tensors import Int64, UInt8
@@ -65,7 +65,7 @@ _CLASSES = 32
 _FEWEST = 32  # a shorter run costs more than its tensors
 _SMALLEST = 60  # bytes of an item that the kernel takes
 # Names that mean something to the machine or to the walk where a dictionary has them: only the loop takes their values.
-_MEANT = HOOKS | {"_parameters", "_buffers", "_modules"}
+_MEANT = HOOKS | ASKED | {"_parameters", "_buffers", "_modules"}
 
 
 def in_order(puts: bytes, first: int) -> bool:
@@ -140,9 +140,9 @@ class Shortcut:
             or len(key) != length[0]
             or not in_order(b"".join((put1, put2, put3, put4, put5, put6)), top)
             or type(rebuild) is not Global
-            or rebuild.through is not None
+            or not rebuild.plain
             or type(dictionary) is not Global
-            or dictionary.through is not None
+            or not dictionary.plain
         ):
             return None
         word, storage = memo[fetched(a)], memo[fetched(b)]  # before the key is put, as the opcodes stand
