@@ -147,11 +147,17 @@ def _mark_copies(table: TensorTable, roles: UInt8) -> None:
         before, after = name[: match.start()], name[match.end() :]
         trainers = before.startswith(_TRAINER) or set(before.split(".")) <= _WRAPPERS | {""}
         for bare in _bare(after if trainers else f"{before}.{after}"):
-            original = next((r for r in originals.get((bare, shape), ()) if r not in taken), None)
+            known = (r for r in originals.get((bare, shape), ()) if r not in taken and _holds(table, row, r))
+            original = next(known, None)
             if original is not None:
                 taken.add(original)
                 roles[row] = COPY
                 break
+
+
+def _holds(table: TensorTable, average: int, original: int) -> bool:
+    """Averages are kept in 32 bits or as their weights are: in more, an element could be several weights."""
+    return int(DTYPE_BITS[table.dtypes[average]]) <= max(32, int(DTYPE_BITS[table.dtypes[original]]))
 
 
 def _bare(name: str) -> list[str]:

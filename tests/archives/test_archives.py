@@ -233,6 +233,26 @@ def bomb(size: int) -> bytes:
     return b"".join(packer.compress(bytes(1 << 20)) for _ in range(size >> 20)) + packer.flush()
 
 
+def hidden_in_link() -> bytes:
+    """A hard link of a size: tarfile reads its data as the next members, others skip them."""
+    link = tarfile.TarInfo("link")
+    link.type, link.linkname, link.size = tarfile.LNKTYPE, "a.txt", len(TAR)
+    first = tarfile.TarInfo("a.txt")
+    return first.tobuf(tarfile.USTAR_FORMAT) + link.tobuf(tarfile.USTAR_FORMAT) + TAR + bytes(1024)
+
+
+def empty_blocks() -> bytes:
+    """A member whose deflate stream is 200,000 bytes of stored blocks of no length before its text."""
+    stream = b"\0\0\0\xff\xff" * 40_000
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    stream += packer.compress(b"hello world") + packer.flush()
+    name, crc = b"a.txt", zlib.crc32(b"hello world")
+    local = struct.pack("<4s5H3I2H", b"PK\3\4", 20, 0, 8, 0, 33, crc, len(stream), 11, len(name), 0) + name
+    entry = struct.pack("<4s6H3I5H2I", b"PK\1\2", 20, 20, 0, 8, 0, 33, crc, len(stream), 11, len(name), 0, 0, 0, 0, 0, 0) + name
+    end = struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 1, 1, len(entry), len(local) + len(stream), 0)
+    return local + stream + entry + end
+
+
 PICKLE = pickle.dumps(os.getcwd, 2).replace(b"getcwd", b"system")  # names posix.system
 HOSTILE: dict[str, bytes] = {
     "tar-cut-in-header": TAR[:300],
@@ -258,6 +278,11 @@ HOSTILE: dict[str, bytes] = {
     "tar-escapes": tar_of({"../../model.safetensors": MODEL}),
     "tar-absolute": tar_of({"/etc/model.safetensors": MODEL}),
     "tar-trailing-weights": TAR + os.urandom(100_000),
+    "tar-hardlink-with-data": hidden_in_link(),
+    "zip-same-path-twice": zip_of({"m/./model.safetensors": b"cposix\nsystem\n(S'true'\ntR.", "m/model.safetensors": MODEL}),
+    "gz-extra-fields": gzip.compress(b"hello")
+    + b"".join(b"\x1f\x8b\x08\x04" + bytes(6) + b"\xff\xff" + os.urandom(65535) + gzip.compress(b"")[10:] for _ in range(4)),
+    "zip-empty-blocks": empty_blocks(),
     "gz-cut": gzip.compress(TAR)[:-20],
     "gz-bad-checksum": gzip.compress(TAR)[:-8] + bytes(8),
     "gz-bad-deflate": gzip.compress(TAR)[:200] + bytes(200) + gzip.compress(TAR)[400:],

@@ -324,8 +324,9 @@ def test_keys_cannot_be_chosen_to_collide() -> None:
 def test_shared_tuples_do_not_multiply_without_bound() -> None:
     ops = b"\x80\x02]" + b"".join(b"2\x86" for _ in range(100)) + b"."
     started = time.perf_counter()
-    assert total(read(pickle_file, ops)) == 0
+    assert failure(pickle_file, ops).reason == "limit"  # whoever loads and compares them never ends
     assert time.perf_counter() - started < 5
+    assert total(read(pickle_file, ops[:3] + b"2\x86" * 20 + b".")) == 0
 
 
 def test_shared_tuples_with_an_array_inside_are_a_limit() -> None:

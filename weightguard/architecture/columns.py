@@ -75,16 +75,25 @@ def kinds_of(table: TensorTable, roles: UInt8, layers: Int64, ranks: Int64) -> U
     return kinds
 
 
-def experts_stored(table: TensorTable, roles: UInt8, layers: Int64) -> dict[int, int]:
-    """How many routed experts each layer stores: by the numbers in their names, else by the first dimension of their stack."""
-    numbers: dict[int, set[int]] = {}
-    stacked: dict[int, int] = {}
+def experts_stored(table: TensorTable, roles: UInt8, layers: Int64, logical: Int64) -> dict[int, tuple[int, bool]]:
+    """How many routed experts each layer stores, by the numbers in their names or the first dimension of their stack; and whether
+    they are alike: all of one size, and nothing among them that is neither numbered nor stacked.
+    """
+    numbers: dict[int, dict[int, int]] = {}
+    stacked: dict[int, list[int]] = {}
     for row, name in enumerate(table.names):
         if roles[row] != WEIGHT or not is_expert(name) or (match := _EXPERT.search(name)) is None:
             continue
         layer = int(layers[row])
         if match[1] is not None:
-            numbers.setdefault(layer, set()).add(int(match[1]))
-        elif len(shape := table.shape(row)) >= 3:
-            stacked[layer] = max(stacked.get(layer, 1), shape[0])
-    return {**stacked, **{layer: len(ns) for layer, ns in numbers.items()}}
+            sizes = numbers.setdefault(layer, {})
+            sizes[int(match[1])] = sizes.get(int(match[1]), 0) + int(logical[row])
+        else:
+            shape = table.shape(row)
+            stacked.setdefault(layer, []).append(shape[0] if len(shape) > 1 else 1)
+    found = {}
+    for layer in numbers.keys() | stacked.keys():
+        sizes, firsts = numbers.get(layer, {}), stacked.get(layer, [])
+        n = len(sizes) or max(firsts)
+        found[layer] = n, len(set(sizes.values())) <= 1 and all(first == n for first in firsts)
+    return dict(sorted(found.items()))

@@ -28,6 +28,7 @@ from weightguard.tensors import Int64, TensorTable
 from weightguard.values import Finding
 
 _QUERIES = (".q_proj.weight", ".q_b_proj.weight", ".attn_q.weight", ".attn_q_b.weight")
+_PADDED = 1024  # rows that a vocabulary is padded by, at most
 _CHECKED = (*EMBEDDINGS, *_QUERIES)
 
 
@@ -94,7 +95,9 @@ def describe(
     if stored < layers:
         text = f"config.json says {layers} layers, the weights have {stored}"
         return None, (Finding("part-missing", "high", text, path),)
-    wrong = _contradictions(table, parameters, config, attention)
+    wrong, part = _contradictions(table, parameters, config, attention)
+    if part:
+        return None, (Finding("part-missing", "high", f"config.json says {wrong}", path),)
     if wrong:
         text = f"config.json says {wrong}: the bound is by tensors alone"
         return None, (Finding("config-contradicts-weights", "high", text, path),)
@@ -113,9 +116,13 @@ def describe(
     experts, used = np.ones(rows, np.int64), np.ones(rows, np.int64)
     fewer: list[int] = []
     more: list[int] = []
-    for layer, n in experts_stored(table, parameters.roles, at).items():
+    uneven: list[int] = []
+    for layer, (n, alike) in experts_stored(table, parameters.roles, at, parameters.logical).items():
         claimed, k = routing or (n, n)
-        if claimed > n:
+        if not alike and k < n:
+            uneven.append(layer)
+            k = n
+        elif claimed > n:
             fewer.append(layer)
             k = n
         elif claimed < n:
@@ -127,6 +134,9 @@ def describe(
         findings.append(Finding("part-missing", "high", text, path))
     if more:
         text = f"{len(more)} layers store more experts than config.json says, layer {more[0]} first: every expert is taken as active"
+        findings.append(Finding("config-contradicts-weights", "high", text, path))
+    if uneven:
+        text = f"experts of one layer differ in size, in layer {uneven[0]} first: every expert is taken as active there"
         findings.append(Finding("config-contradicts-weights", "high", text, path))
     window = np.zeros(rows, np.int64)
     window[:layers] = family.windows(config, layers)
@@ -172,12 +182,15 @@ def active(architecture: Architecture, total: int) -> int:
     return total - idle
 
 
-def _contradictions(table: TensorTable, parameters: Parameters, config: Config, attention: Attention) -> str:
-    """The first thing that the config says and a stored shape contradicts; packed tensors show no shape."""
+def _contradictions(table: TensorTable, parameters: Parameters, config: Config, attention: Attention) -> tuple[str, bool]:
+    """The first thing that the config says and a stored shape contradicts, "" for none; packed tensors show no shape.
+
+    And whether the stored one is a fraction of it, as a rank of a tensor-parallel model has it.
+    """
     hidden, vocabulary = config.number(*HIDDEN), config.number("vocab_size")
     widths = {hidden, config.number("word_embed_proj_dim")}
     if not any(name.endswith(EMBEDDINGS) for name in table.names):
-        return f"hidden size {hidden}, and no input embedding shows it"
+        return f"hidden size {hidden}, and no input embedding shows it", False
     for row, name in enumerate(table.names):
         if not name.endswith(_CHECKED) or parameters.roles[row] != WEIGHT:
             continue
@@ -187,9 +200,11 @@ def _contradictions(table: TensorTable, parameters: Parameters, config: Config, 
         if len(shape) != 2:
             continue
         if name.endswith(EMBEDDINGS) and shape[1] not in widths:
-            return f"hidden size {hidden}, {name} is {shape[1]} wide"
+            return f"hidden size {hidden}, {name} is {shape[1]} wide", False
         if name.endswith(EMBEDDINGS) and vocabulary and shape[0] < vocabulary:
-            return f"a vocabulary of {vocabulary}, {name} has {shape[0]} rows"
+            return f"a vocabulary of {vocabulary}, {name} has {shape[0]} rows", 2 * shape[0] <= vocabulary + _PADDED
         if name.endswith(_QUERIES) and shape[0] != attention.heads * attention.qk:
-            return f"{attention.heads} heads of {attention.qk}, {name} has {shape[0]} rows"
-    return ""
+            rows = attention.heads * attention.qk
+            part = 0 < shape[0] < rows and rows % shape[0] == 0
+            return f"{attention.heads} heads of {attention.qk}, {name} has {shape[0]} rows", part
+    return "", False

@@ -47,7 +47,9 @@ def missing_parts(table: TensorTable, config: Config | None, layers: int | None)
         if times > 1 and last < common:
             found.append(f"{prefix}{max(blocks)} is cut: it has {len(last)} of {len(common)} tensors")
     prefixes = tuple(stacks)
-    outside = ((name, rank) for name, rank in zip(table.names, table.ranks.tolist(), strict=True) if not name.startswith(prefixes))
+    outside = (
+        (name, rank) for name, rank in zip(table.names, table.ranks.tolist(), strict=True) if not name.startswith(prefixes)
+    )
     # a norm by its name, or by its shape where modules are but numbered (torch.nn.Sequential)
     if config is None and stacks and not any(_NORM.search(n) or (rank == 1 and n.endswith(".weight")) for n, rank in outside):
         found.append("no norm or head outside of the layers, as a shard in the middle has none")
@@ -61,6 +63,6 @@ def missing_parts(table: TensorTable, config: Config | None, layers: int | None)
 def too_much_state(parameters: Parameters) -> list[str]:
     """Optimizers keep up to four values a weight, each in a slot of its own: more is the state of weights that are not here."""
     most = max(parameters.total + parameters.total // 50, _FEW_VALUES)
-    if any(values > most for values in parameters.slots.values()) or parameters.by_role["optimizer"] > 4 * most:
+    if any(values > most for values in parameters.slots.values()) or sum(parameters.slots.values()) > 4 * most:
         return ["optimizer state of more weights than are here"]
     return []

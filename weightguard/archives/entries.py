@@ -43,6 +43,16 @@ def safe_name(name: str, archive: str, contents: Contents) -> str:
     return "/".join(kept) or "member"
 
 
+def unique(name: str, openers: dict[str, Callable[[], ByteSource]]) -> str:
+    """Unpacking lets the last of two members of one name win; here both are read, the later under a name of its own."""
+    if name not in openers:
+        return name
+    at = len(openers)
+    while f"{name}#{at}" in openers:
+        at += 1
+    return f"{name}#{at}"
+
+
 def beside(entries: dict[str, Callable[[], ByteSource]], name: str) -> Callable[[str], ByteSource]:
     """Opens what lies beside a member in its own archive."""
 

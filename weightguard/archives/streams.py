@@ -18,6 +18,7 @@ from weightguard.stores.slices import Beside
 _CHUNK = 1 << 20
 _IN_MEMORY = 4 << 20
 _PIECE = 4096
+_OVERHEAD = 4096  # bytes of headers and checksums of a small stream
 FREE = 64 << 20  # bytes that a stream may unpack to whatever it is compressed from
 
 
@@ -107,7 +108,9 @@ def _pump(source: ByteSource, kind: str, out: Unpacked, limits: Limits, budget: 
                 at += len(pending)
             magic = _MAGIC.get(kind, b"")
             if not pending or not magic or pending[: len(magic)] != magic[: len(pending)]:
-                return len(pending) + source.size - at
+                rest = len(pending) + source.size - at
+                # headers with names and comments, and blocks that give nothing: more than compression costs is not explained
+                return rest + max(0, source.size - rest - out.size - out.size // 50 - _OVERHEAD)
             stream = decoder()
 
 

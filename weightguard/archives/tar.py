@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Callable
 from functools import partial
 
-from weightguard.archives.entries import Contents, Entry, beside, safe_name
+from weightguard.archives.entries import Contents, Entry, beside, safe_name, unique
 from weightguard.errors import Unreadable
 from weightguard.limits import Limits
 from weightguard.stores import ByteSource
@@ -60,18 +60,17 @@ def unpack(source: ByteSource, limits: Limits) -> Contents:
         else:
             if any(key.startswith("GNU.sparse") for key in pax) or kind == b"S":
                 raise Unreadable("unsupported", "tar: a sparse member")
+            if size and kind not in _FILES:  # links and folders have none: readers disagree on what follows
+                raise Unreadable("inconsistent", f"tar: a member of type {kind!r} with data, at byte {at}")
             name = pax.get("path", "") or common.get("path", "") or long_name or _own_name(block)
             if kind in _FILES and not (name.endswith("/") and size == 0):
-                path = _unique(safe_name(name, source.name, contents), openers)
+                path = unique(safe_name(name, source.name, contents), openers)
                 openers[path] = partial(_slice, source, data_at, size, f"{source.name}/{path}", openers, path)
             elif kind in _LINKS:
                 link = pax.get("linkpath", "") or long_link or _text(block[157:257].split(b"\0")[0])
                 path = safe_name(name, source.name, contents)
                 links.append((path, link if kind == b"1" else posixpath.join(posixpath.dirname(path), link)))
-                size = 0 if kind == b"2" else size
-            elif kind == b"5" or kind in _FILES:
-                size = 0 if kind == b"5" else size  # a folder's size is not that of data (POSIX: "typeflag 5")
-            else:
+            elif kind != b"5" and kind not in _FILES:
                 contents.unread.append((safe_name(name, source.name, contents), "not-a-file", "a device or pipe in an archive"))
             pax, long_name, long_link = {}, "", ""
         at = data_at + size
@@ -89,16 +88,6 @@ def _slice(
     source: ByteSource, at: int, size: int, shown: str, openers: dict[str, Callable[[], ByteSource]], name: str
 ) -> ByteSource:
     return Slice(source, at, size, shown, beside(openers, name))
-
-
-def _unique(name: str, openers: dict[str, Callable[[], ByteSource]]) -> str:
-    """Unpacking lets the last of two members of one name win; here both are read, the earlier ones under a name of their own."""
-    if name not in openers:
-        return name
-    at = 2
-    while f"{name}#{at}" in openers:
-        at += 1
-    return f"{name}#{at}"
 
 
 def _follow(links: list[tuple[str, str]], openers: dict[str, Callable[[], ByteSource]], contents: Contents) -> None:

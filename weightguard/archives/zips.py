@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Callable
 from functools import partial
 
-from weightguard.archives.entries import Contents, Entry, beside, safe_name
+from weightguard.archives.entries import Contents, Entry, beside, safe_name, unique
 from weightguard.archives.streams import FREE, Unpacked
 from weightguard.errors import Unreadable
 from weightguard.formats._zip import DEFLATED, Archive, Member
@@ -25,7 +25,7 @@ def unpack(source: ByteSource, limits: Limits, budget: list[int]) -> Contents:
     for member in archive.members:
         if member.name.endswith("/") and member.size == 0:
             continue
-        path = safe_name(member.name, source.name, contents)
+        path = unique(safe_name(member.name, source.name, contents), openers)
         openers[path] = partial(_open, source, archive, member, path, limits, budget, openers)
     contents.entries = [Entry(name, opener) for name, opener in openers.items()]
     return contents

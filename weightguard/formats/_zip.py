@@ -302,6 +302,9 @@ class Archive:
         for i in np.flatnonzero(wrong):
             raise Unreadable("inconsistent", f"zip: {raw_names[i][:80]!r} can't have {size[i]} bytes, stored in {stored[i]}")
 
+        excess = np.where(method == DEFLATED, stored - size - size // 1000 - 1024, 0)
+        self.unexplained += int(np.maximum(excess, 0).sum())  # blocks that give nothing
+
     def _expect(self, rows: npt.NDArray[np.void], columns: dict[str, npt.NDArray[np.int64]]) -> None:
         """What local headers and data descriptors look like if they are as the directory says, and torch writes them.
 

@@ -27,7 +27,7 @@ SPEC = "CPython, Lib/pickletools.py, protocols 0 to 5"
 
 _TRIAL = replace(LIMITS, pickle_opcodes=65_536, pickle_memo=65_536)
 _LATER = replace(LIMITS, pickle_opcodes=4_000_000, pickle_memo=4_000_000)
-_FIRST = re.compile(rb"[c(\]})ilINFGKMJSTUVXBCPp\x80\x8a-\x8f\x94\x95]")  # opcodes that a pickle can start with
+_FIRST = re.compile(rb"[c(\]})ilLINFGKMJSTUVXBCPp\x80\x82-\x84\x88-\x8f\x94-\x96]")  # opcodes that a pickle can start with
 _MODULE = re.compile(r"[A-Za-z_][\w.]*")
 
 
@@ -38,7 +38,9 @@ def sniff(head: bytes, tail: bytes) -> bool:
     fails. It is a pickle if it stops after naming a global, if it has called one when the head ends, or if it has
     called what is dangerous, whatever comes after that: an unpickler would have called it by then.
     """
-    if starts_legacy(head) or starts_distributed(head):
+    if starts_legacy(head):  # torch.load takes one with values under its magic number too; torch never writes it
+        return head[:1] not in (b"\x80", b"L")
+    if starts_distributed(head):
         return False
     if head[:1] == b"\x80" and len(head) > 2 and 0 < head[1] <= HIGHEST_PROTOCOL:
         return True

@@ -34,6 +34,7 @@ from weightguard.roles import is_optimizer_only, is_small_state
 
 _PIECES = re.compile(r"__\d+_\d+\.distcp")
 COMMON = "common.pt"  # what Megatron's ranks have alike, beside the pieces of a distributed checkpoint
+_RANKS = ("rank", "_states", "layer_", "iter_", "fsdp")
 _NO_WEIGHTS = "only optimizer state, without the weights it belongs to"
 
 
@@ -59,8 +60,9 @@ def assemble(folders: Sequence[Folder]) -> tuple[Model, ...]:
 
 
 def _training_sets(folders: Mapping[str, Folder]) -> Iterable[tuple[str, Group, Mapping[str, Any] | None]]:
-    """Sets of ranks, which are torch's files in all of their frameworks: their rules are loaded where there are such files."""
-    if not any(w.container.format.startswith(("torch", "pickle")) for f in folders.values() for w in f.weights):
+    """Sets of ranks: their rules are loaded where there are torch's files, or names that say so."""
+    files = (w for f in folders.values() for w in f.weights)
+    if not any(w.container.format.startswith(("torch", "pickle")) or any(x in w.path for x in _RANKS) for w in files):
         return ()
     from weightguard.models.training import training_sets
 

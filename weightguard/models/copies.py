@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from weightguard.models.files import Group
+from weightguard.models.files import Group, WeightFile
 from weightguard.models.groups import is_gguf
-from weightguard.tensors import FLOATING, concatenate
+from weightguard.tensors import DTYPE_BITS, FLOATING, concatenate
 from weightguard.values import Finding
 
+_MOST_VARIANTS = 2  # copies in one container and precision
+_VARIANT = re.compile(r"consolidated|non_ema|(?<![a-z])ema(?![a-z])|fp16|fp32|bf16|-of-(?=\d)")
 _MOST_COPIES = 64  # files that repeat a model in another precision or container, shards included
 
 # Names of Meta's and Mistral's own checkpoints (`consolidated.*`) and what transformers calls them: the conversion scripts
@@ -47,7 +50,7 @@ def merge_copies(groups: list[Group]) -> list[Group]:
         for at, other in enumerate(merged):
             alike = shapes and len(shapes) * 10 >= len(known[at]) * 9 and not shapes - known[at]
             # of packed words the same shape may stand for more weights
-            if alike and not group.missing and len(other.copies) < _MOST_COPIES and _is_floating(group) and _is_floating(other):
+            if alike and not group.missing and len(other.copies) < _MOST_COPIES and _is_another_form(group, other):
                 text = f"the same names and shapes as {other.path}: counted once"
                 found = Finding("duplicate-weights", "info", text, group.path)
                 merged[at] = replace(other, copies=(*other.copies, *group.files), findings=(*other.findings, found))
@@ -91,6 +94,26 @@ def united(one: Group, other: Group, why: Finding) -> Group:
         missing=(*one.missing, *other.missing),
         findings=(*one.findings, *other.findings, why),
     )
+
+
+def _is_another_form(group: Group, other: Group) -> bool:
+    """Whether a group could be the weights of another in a further precision, container or named variant: one copy a form.
+
+    Of packed words the same shape may stand for more weights, and of 64 bits an element for several.
+    """
+    if not (_is_floating(group) and _is_floating(other)):
+        return False
+    own, first = _form(group.files), _form(other.files)
+    forms = [first, *(_form([f]) for f in other.copies)]
+    if own in forms or sum(f[:2] == own[:2] for f in forms) > _MOST_VARIANTS:
+        return False
+    return own[1] == first[1] or max(int(DTYPE_BITS[d]) for d in own[1]) <= 32
+
+
+def _form(files: Sequence[WeightFile]) -> tuple[frozenset[str], frozenset[int], frozenset[str]]:
+    """Containers, dtypes, and what the names say that the files are: a variant (diffusers), one file for all, a shard."""
+    said = frozenset(match[0] for f in files for match in [_VARIANT.search(f.name)] if match)
+    return frozenset(f.container.format for f in files), frozenset(d for f in files for d in f.table.dtypes.tolist()), said
 
 
 def _is_floating(group: Group) -> bool:

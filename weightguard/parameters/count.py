@@ -57,12 +57,13 @@ def count(model: Model, tied: bool) -> Parameters:
         tie_by_config(table, roles, logical)
     possible, unknown = _unexplained(table, roles)
     floating = np.isin(table.dtypes, sorted(FLOATING))
+    values = np.where(floating & (roles == BUFFER), table.elements, logical)
     unused = sum(table.elements[floating & (roles == BUFFER)].tolist())
-    unused += sum(more * sum(logical[table.dtypes == code].tolist()) for code, more in _WIDE.items())
+    unused += sum(more * sum(values[table.dtypes == code].tolist()) for code, more in _WIDE.items())
     slots: dict[str, int] = {}
     for row in np.flatnonzero(roles == OPTIMIZER).tolist():
         slot = table.names[row].rpartition(".")[2]
-        slots[slot] = slots.get(slot, 0) + int(table.elements[row])
+        slots[slot] = slots.get(slot, 0) + int(table.elements[row]) * max(1, int(DTYPE_BITS[table.dtypes[row]]) // 32)
     if possible:
         text = (
             f"integer tensors of no known scheme, {unknown} first: up to {possible} weights of one bit are assumed in the bound"
@@ -98,14 +99,17 @@ def _block_type(table: TensorTable, roles: UInt8) -> str | None:
 def _take_stated(table: TensorTable, roles: UInt8, logical: Int64) -> None:
     """What the container itself says of a row: its parameters, or that it is a scale or the like; in place.
 
-    Scales are fewer than what they scale: where they are not, they count as weights.
+    Scales have fewer bits than what they scale has elements: where they are not, they count as weights.
     """
     stated = (table.logical >= 0) & ((roles == WEIGHT) | (roles == OTHER))
     if not stated.any():
         return
     weights, scales = stated & (table.logical > 0), stated & (table.logical == 0)
     roles[weights], logical[weights] = WEIGHT, table.logical[weights]
-    if sum(table.elements[scales].tolist()) <= max(sum(table.logical[weights].tolist()), SMALL_INTEGERS):
+    sizes = zip(table.elements[scales].tolist(), DTYPE_BITS[table.dtypes[scales]].tolist(), strict=True)
+    bits = sum(n * size for n, size in sizes)
+    # 32 bits of scale for each group of sixteen weights, and as much again for zero points
+    if bits <= max(4 * sum(table.logical[weights].tolist()), 8 * SMALL_INTEGERS):
         roles[scales], logical[scales] = QUANTIZATION, 0
 
 

@@ -133,6 +133,7 @@ class Globals(dict[tuple[str, str], Global]):
 
     deferred: calls whose arguments hold a file of their own. persistent: the persistent ids met. runs: those not among them.
     blobs: bytes in bytes constants, whether or not the pickle keeps them. framed: whether a FRAME was met.
+    looked_at: attributes in states so far, which `calls` limits.
     """
 
     def __init__(self) -> None:
@@ -142,6 +143,7 @@ class Globals(dict[tuple[str, str], Global]):
         self.runs: list[Run] = []
         self.blobs = 0
         self.framed = False
+        self.looked_at = 0
 
     def start_over(self) -> None:
         """Forgets all but the names, for a pickle that is run again with more of its bytes."""

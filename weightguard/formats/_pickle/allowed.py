@@ -40,7 +40,11 @@ CALLS_ARGUMENTS: dict[str, tuple[tuple[int, ...], int | None, tuple[int, ...]]] 
 # Classes in lower case, and torch's own, of which NEWOBJ makes an instance that only takes its state. A function can't be
 # made so: unpicklers refuse what isn't a type. Calling them is as bad as before.
 _INSTANCES = frozenset(
-    ["deepspeed.utils.tensor_fragment.fragment_address"]
+    [
+        "deepspeed.utils.tensor_fragment.fragment_address",
+        "torch.nn.parallel.data_parallel.DataParallel",
+        "torch.optim.Adafactor",
+    ]
     + [
         f"scipy.sparse.{module}{form}.{form}_{kind}"
         for form in ("csr", "csc", "coo", "bsr", "dia", "lil", "dok")
@@ -51,7 +55,8 @@ _INSTANCES = frozenset(
         f"torch.distributed.{path}"
         for path in """
         tensor.DTensor tensor._api.DTensor _tensor.DTensor _tensor.api.DTensor tensor._dtensor_spec.DTensorSpec
-        tensor._dtensor_spec.TensorMeta _tensor._dtensor_spec.DTensorSpec _tensor._dtensor_spec.TensorMeta
+        tensor._dtensor_spec.TensorMeta tensor._dtensor_spec.ShardOrderEntry _tensor._dtensor_spec.DTensorSpec
+        _tensor._dtensor_spec.TensorMeta
         _tensor.placement_types.DTensorSpec _tensor.placement_types.TensorMeta _tensor.placement_types.Shard
         _tensor.placement_types.Replicate _tensor.placement_types.Partial _tensor.placement_types._Partial
         tensor.placement_types.Shard tensor.placement_types.Replicate tensor.placement_types.Partial

@@ -31,6 +31,7 @@ from weightguard.formats._pickle.allowed import is_allowed, is_layer, looks_like
 
 _WORD = re.compile(r"[\w +-]{0,64}", re.ASCII)  # an enumeration's value: no path, address, command or source is of this kind
 _ITEMS = 1000  # of containers that a constructor is given
+_LOOKS = 20_000_000  # attributes of all states: one that is given again and again is looked at each time
 _DEPTH = 4  # of mappings made of mappings
 _LISTING = frozenset(
     "builtins.list builtins.tuple builtins.set builtins.frozenset builtins.bytes builtins.bytearray collections.deque "
@@ -53,7 +54,7 @@ def call(callee: Value, args: Value, seen: Globals, use: int = CALLED) -> Object
         callee.uses |= use
         made = Object(callee, args)
         if not callee.plain:
-            _look(callee, args, use)
+            _look(callee, args, use, seen)
             if callee.through is not None:
                 _call_through(callee, args, made, seen)
         return made
@@ -65,15 +66,15 @@ def call(callee: Value, args: Value, seen: Globals, use: int = CALLED) -> Object
     if type(callee) is not Global:
         return Object(use_result(callee), (callee, *args))
     callee.uses |= use
-    _look(callee, args, use)
+    _look(callee, args, use, seen)
     return Object(callee, args)
 
 
-def _look(callee: Global, args: tuple[Value, ...], use: int) -> None:
+def _look(callee: Global, args: tuple[Value, ...], use: int, seen: Globals) -> None:
     """Records what these arguments make of a call that would be harmless with others."""
     place = _STATES.get(callee.modern)
     if place is not None and place < len(args):
-        _plant_all(args[place])
+        _plant_all(args[place], seen)
     if _acts(callee, args, use):
         callee.uses |= ACTS
 
@@ -81,41 +82,55 @@ def _look(callee: Global, args: tuple[Value, ...], use: int) -> None:
 def _acts(callee: Global, args: tuple[Value, ...], use: int) -> bool:
     """Whether a call does more with these arguments than to make what a checkpoint holds. No pickler writes such arguments."""
     path = callee.modern
+    few = args[:2]  # none of those below takes more, and a call of a million arguments may be repeated
     if path in _LISTING:  # lists as many numbers as a range says, or allots as many bytes
         first = args[0] if args else None
-        return any(type(a) is Object and a.callee.modern == "builtins.range" for a in args) or (
+        return any(type(a) is Object and a.callee.modern == "builtins.range" for a in few) or (
             type(first) is int and path in ("builtins.bytes", "builtins.bytearray")
         )
     if path in _NUMBERS:  # of a Decimal 1e999999999
-        return any(type(a) is Object for a in args)
+        return any(type(a) is Object for a in few)
     if path == "fractions.Fraction":  # computes the power
-        return any(type(a) is Object or (type(a) is str and ("e" in a or "E" in a)) for a in args)
-    if path == "numpy.random._pickle.__bit_generator_ctor":  # makes an instance of any class
-        return any(type(a) is Global and not a.module.startswith("numpy.random.") for a in args)
+        return any(type(a) is Object or (type(a) is str and ("e" in a or "E" in a)) for a in few)
+    if path.startswith("numpy.random._pickle.__"):  # call any class, and NumPy gives them its own
+        return any(type(a) is Global and not a.module.startswith("numpy.random.") for a in few)
     if path == "types.SimpleNamespace":  # attributes at once, from Python 3.13 on
         return bool(args) and use == CALLED
     if use == MADE or (is_allowed(callee.module, callee.name) and not is_layer(callee.module)):
         return False
     if len(args) == 1 and type(args[0]) is str:
         return _WORD.fullmatch(args[0]) is None
-    return not _is_data(args, 0)
+    return not _is_data(args)
 
 
-def _is_data(value: Value, depth: int) -> bool:
-    """Numbers, arrays, tensors, and containers of such: a constructor finds no file, address or command in them."""
-    kind = type(value)
-    if kind in (int, float, bool, type(None)):
-        return True
-    if kind in (tuple, list, Dict, Set):
-        few = depth < _DEPTH and len(value) <= _ITEMS  # type: ignore[arg-type]
-        return few and all(_is_data(v, depth + 1) for v in value)  # type: ignore[attr-defined]
-    if kind is Object and value.callee.path == "joblib.numpy_pickle.NumpyArrayWrapper":  # type: ignore[attr-defined]
+def _is_data(value: Value) -> bool:
+    """Numbers, arrays, tensors, and containers of a few such: a constructor finds no file, address or command in them."""
+    todo: list[Value] = [value]
+    left = _ITEMS
+    while todo:
+        value = todo.pop()
+        kind = type(value)
+        if kind in (tuple, list, Dict, Set):
+            left -= len(value)  # type: ignore[arg-type]
+            if left < 0:
+                return False
+            todo += value  # type: ignore[arg-type]
+        elif kind is Object:
+            if not _is_array(value):  # type: ignore[arg-type]
+                return False
+        elif kind not in (int, float, bool, type(None)):
+            return False
+    return True
+
+
+def _is_array(made: Object) -> bool:
+    callee = made.callee
+    if callee.path == "joblib.numpy_pickle.NumpyArrayWrapper":
         return True  # the array itself stands in its place before anything takes it
-    if kind is not Object or not value.callee.module.startswith(("numpy", "torch")):  # type: ignore[attr-defined]
+    if not callee.module.startswith(("numpy", "torch")) or not is_allowed(callee.module, callee.name):
         return False
-    if value.callee.name == "scalar":  # type: ignore[attr-defined]  # a text of NumPy's would be long
-        return all(type(a) is not bytes or len(a) <= 8 for a in value.args)  # type: ignore[attr-defined]
-    return is_allowed(value.callee.module, value.callee.name)  # type: ignore[attr-defined]
+    # a text of NumPy's would be longer
+    return callee.name != "scalar" or all(type(a) is not bytes or len(a) <= 8 for a in made.args[:2])
 
 
 def _class_of_module(callee: Value) -> Value:
@@ -144,7 +159,7 @@ def _call_through(callee: Global, args: tuple[Value, ...], made: Object, seen: G
                     inner.uses |= CALLED
                     if not inner.plain:
                         given = args[nested] if i == 0 and nested is not None and nested < len(args) else ()
-                        _look(inner, given if type(given) is tuple else (given,), CALLED)
+                        _look(inner, given if type(given) is tuple else (given,), CALLED, seen)
                 elif inner is not None and type(inner) is not str:  # old versions of NumPy name the generator by a text
                     use_result(inner)
         if nested is None or nested >= len(args):
@@ -208,38 +223,49 @@ def append(target: Value, items: list[Value], kind: type[list[Value]]) -> None:
         raise Unreadable("malformed", "pickle: appends to what can't grow")
 
 
-def _plant_all(state: Value) -> None:
+def _plant_all(state: Value, seen: Globals) -> None:
     """Records as called what a state puts where something looks it up on the instance, and calls it.
 
     That is an opcode (`__setstate__`, `append`), or a callable of the allow-list: `dict(x)` asks for `x.keys()`,
     torch's Parameter for `x.detach()`, an optimizer for `group.setdefault(...)`.
     """
-    for key, value in _attributes(state, 0):
-        made = type(key) is Object and is_allowed(key.callee.module, key.callee.name)  # str("keys"), and NumPy's texts
-        if type(value) is Global:
-            if made or (type(key) is str and (key in HOOKS or key in METHODS)):
-                value.uses |= CALLED
-        elif type(value) is Object:
-            asked = made or (type(key) is str and key in ASKED)
-            if (type(key) is str and key in HOOKS) or (asked and _carries(value)):
-                value.callee.uses |= RESULT_CALLED
+    for attributes in state[:2] if type(state) is tuple else (state,):  # a dictionary, or a pair of that and the slots
+        for key, value in _attributes(attributes, 0):
+            seen.looked_at += 1
+            if type(value) is Global or type(value) is Object:
+                _plant(key, value, seen)
+    if seen.looked_at > _LOOKS:
+        raise Unreadable("limit", f"pickle: states of more than {_LOOKS} attributes")
 
 
-def _carries(value: Value) -> bool:
+def _plant(key: Value, value: Global | Object, seen: Globals) -> None:
+    name = key if type(key) is str else ""
+    made = type(key) is Object and is_allowed(key.callee.module, key.callee.name)  # str("keys"), and NumPy's texts
+    if type(value) is Global:
+        if made or name in HOOKS or name in METHODS:
+            value.uses |= CALLED
+    elif name in HOOKS or ((made or name in ASKED) and _carries(value, seen)):
+        value.callee.uses |= RESULT_CALLED  # type: ignore[union-attr]
+
+
+def _carries(value: Value, seen: Globals) -> bool:
     """Whether an object has a function among what it was given, which calling it may call: a layer has hooks."""
     todo: list[Value] = [value]
     left = _ITEMS
     while todo:
-        left -= 1
         value = todo.pop()
-        if left < 0 or (type(value) is Global and not _is_class(value)):
+        if type(value) is Global and not _is_class(value):
             return True
+        parts: tuple[Value, ...] | list[Value] = ()
         if type(value) is Object:
-            todo += (value.args, value.state, value.items, value.elements)
+            parts = (value.args, value.state, value.items, value.elements)
         elif type(value) in (tuple, list, Dict, Set):
-            if len(value) > _ITEMS:  # type: ignore[arg-type]
-                return True
-            todo.extend(v for v in value if type(v) in (tuple, list, Dict, Set, Object, Global))  # type: ignore[attr-defined]
+            parts = value  # type: ignore[assignment]
+        left -= len(parts)
+        if left < 0:
+            return True
+        seen.looked_at += len(parts)
+        todo += parts
     return False
 
 
@@ -248,24 +274,21 @@ def _is_class(value: Global) -> bool:
 
 
 def _attributes(state: Value, depth: int) -> Iterator[tuple[Value, Value]]:
-    """Keys and values of a state: a dictionary, a pair of two, or a mapping that a call makes of items, pairs or mappings."""
+    """Keys and values of a dictionary, or of a mapping that calls make of items, of pairs, or of another mapping."""
     if type(state) is Dict:
         yield from zip(state[::2], state[1::2], strict=False)
     elif type(state) is Object and depth < _DEPTH:
         yield from _attributes(state.items, depth)
-        for argument in state.args:
-            yield from _attributes(argument, depth + 1)
-    elif type(state) is tuple or (type(state) is list and depth):
-        for part in state[:_ITEMS] if depth else state:
-            if depth and type(part) in (tuple, list) and len(part) == 2:
-                yield tuple(part)
-            elif depth < _DEPTH:
-                yield from _attributes(part, depth)
+        for argument in state.args[:2]:
+            if type(argument) in (list, tuple):
+                yield from (tuple(p) for p in argument if type(p) in (list, tuple) and len(p) == 2)  # type: ignore[attr-defined]
+            else:
+                yield from _attributes(argument, depth + 1)
 
 
-def build(target: Value, state: Value) -> None:
+def build(target: Value, state: Value, seen: Globals) -> None:
     """BUILD."""
-    _plant_all(state)
+    _plant_all(state, seen)
     if type(target) is Object:
         target.callee.uses |= BUILT
         target.state = state if target.state is None else [target.state, state]

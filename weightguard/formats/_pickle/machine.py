@@ -31,7 +31,7 @@ from weightguard.formats._pickle.abstract import (
     Value,
 )
 from weightguard.formats._pickle.calls import append, build, call, name_of, set_items
-from weightguard.formats._pickle.opcodes import CONSTANTS, HIGHEST_PROTOCOL, counted, decimal, text_line
+from weightguard.formats._pickle.opcodes import CONSTANTS, HIGHEST_PROTOCOL, counted, decimal, last_line, text_line
 from weightguard.formats._pickle.tensor_pattern import SKIPPED, Shortcut
 from weightguard.formats._pickle.tensor_pattern import match as tensor_match
 from weightguard.kernels.torch_entries import scan_torch_entries
@@ -77,7 +77,8 @@ def run(data: bytes, start: int, limits: Limits, seen: Globals, *, columns: bool
 
 
 def _run(data: bytes, at: int, limits: Limits, seen: Globals, shortcut: Shortcut | None) -> Pickle:
-    size = edge = len(data)  # edge: where the frame ends
+    size = len(data)
+    edge = outside = size + 1  # where the frame ends
     memo = Memo()
     marks: list[list[Value]] = []
     stack: list[Value] = []
@@ -93,7 +94,7 @@ def _run(data: bytes, at: int, limits: Limits, seen: Globals, shortcut: Shortcut
                 if at >= edge:  # an unpickler that reads a frame at once and one that doesn't would go on differently
                     if at > edge:
                         raise Unreadable("malformed", f"pickle: a value crosses the end of its frame, byte {edge}")
-                    edge = size
+                    edge = outside
                 at += 1
                 # By frequency in checkpoints. Those that are nearly always followed by LONG_BINPUT do it themselves.
                 if op == 0x4B:  # BININT1
@@ -274,7 +275,7 @@ def _run(data: bytes, at: int, limits: Limits, seen: Globals, shortcut: Shortcut
                     stack.append(name_of(key, value, seen))
                 elif op == 0x62:  # BUILD
                     value = stack.pop()
-                    build(stack[-1], value)
+                    build(stack[-1], value, seen)
                 elif op == 0x81:  # NEWOBJ
                     args = stack.pop()
                     stack[-1] = call(stack[-1], args, seen, MADE)
@@ -284,7 +285,7 @@ def _run(data: bytes, at: int, limits: Limits, seen: Globals, shortcut: Shortcut
                         seen.blobs += len(value)
                     stack.append(value)
                 elif op == 0x2E:  # STOP
-                    if edge < size and at != edge:
+                    if edge != outside and at != edge:
                         raise Unreadable("malformed", f"pickle: stops within its frame, before byte {edge}")
                     if top > size:
                         raise Unreadable("malformed", _FAR)
@@ -295,7 +296,7 @@ def _run(data: bytes, at: int, limits: Limits, seen: Globals, shortcut: Shortcut
                     at += 1
                 elif op == 0x95:  # FRAME
                     seen.framed = True
-                    if edge < size:
+                    if edge != outside:
                         raise Unreadable("malformed", f"pickle: a frame at byte {at} within a frame")
                     if shortcut is not None:  # it looks beyond frames
                         if shortcut.taken:
@@ -341,7 +342,7 @@ def _run(data: bytes, at: int, limits: Limits, seen: Globals, shortcut: Shortcut
                         made.args = (*made.args, keywords)
                 elif op == 0x69:  # INST
                     module, at = text_line(data, at)
-                    name, at = text_line(data, at)
+                    name, at = last_line(data, at)
                     args = tuple(stack)
                     stack = marks.pop()
                     stack.append(call(seen.named(module.decode(), name.decode()), args, seen))

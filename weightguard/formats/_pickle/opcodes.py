@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from codecs import escape_decode
 from collections.abc import Callable
+from contextlib import suppress
 from struct import Struct
 
 from weightguard.errors import Unreadable
@@ -44,14 +45,25 @@ def ascii_or_bytes(raw: bytes) -> str | bytes:
     return raw.decode("ascii") if raw.isascii() else raw
 
 
+def last_line(data: bytes, at: int) -> tuple[bytes, int]:
+    """As `text_line`; an unpickler takes the file's end for a line's, and cuts the character before it."""
+    if data.find(b"\n", at) < 0 and len(data) - at >= 2:
+        return data[at:-1], len(data)
+    return text_line(data, at)
+
+
 def decimal(raw: bytes) -> int:
-    """A text integer; raises `Unreadable` ("limit", "malformed")."""
+    """A text integer, as C's strtol takes it (CPython, `_pickle.c`, load_int): up to a NUL, octal and hexadecimal too.
+
+    Raises `Unreadable` ("limit", "malformed").
+    """
     if len(raw) > _DIGITS:
         raise Unreadable("limit", f"pickle: an integer of {len(raw)} digits")
-    try:
-        return int(raw)
-    except ValueError as error:
-        raise Unreadable("malformed", "pickle: not an integer in a text opcode") from error
+    raw = raw.split(b"\0", 1)[0] or b"0"
+    for base in (0, 8, 10):
+        with suppress(ValueError):
+            return int(raw, base)
+    raise Unreadable("malformed", "pickle: not an integer in a text opcode")
 
 
 def _int(data: bytes, at: int) -> tuple[Constant, int]:
@@ -69,7 +81,7 @@ def _long(data: bytes, at: int) -> tuple[Constant, int]:
 def _float(data: bytes, at: int) -> tuple[Constant, int]:
     raw, at = text_line(data, at)
     try:
-        return float(raw), at
+        return float(raw.split(b"\0", 1)[0]), at
     except ValueError as error:
         raise Unreadable("malformed", "pickle: not a number in a FLOAT opcode") from error
 

@@ -124,7 +124,8 @@ def _too_large(stored: Stored, packed: Packed, count: int, beside: list[int]) ->
     """The rows beside that are more than scales of so many weights can be: values if they are floats, bytes if they are integers."""
     tables, found, total = packed.tables, set(), 0
     for row in beside:
-        size = stored.bits(row) // 8 if stored.is_integer(row) else stored.elements(row)
+        bits = stored.bits(row)
+        size = bits // 8 if stored.is_integer(row) else max(stored.elements(row), bits // 32)
         total += size
         if size > max(count // (4 if row in tables else 8), _FEW):
             found.add(row)
