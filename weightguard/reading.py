@@ -8,17 +8,24 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from weightguard.archives import Contents, unpack
 from weightguard.errors import Unreadable
-from weightguard.formats import Container, identify, read, readers_of
+from weightguard.formats import Container, Format, identify, read, readers_of
 from weightguard.formats.hidden import dangers_in, zip_behind
 from weightguard.limits import LIMITS
 from weightguard.models import INDEX_SUFFIX, WEIGHT_NAMES, Folder, WeightFile, companions, index_files, is_sidecar
 from weightguard.stores import ByteSource
 from weightguard.stores.folder import Found, Listing, companion, names_in
 from weightguard.stores.local import LocalFile
-from weightguard.tensors import EMPTY
+from weightguard.tensors import DTYPE_BITS, EMPTY
 from weightguard.values import Finding, Unread
+
+_SLACK = 64 << 10  # bytes
+_PIECES = "torch-dcp"  # its pieces are containers themselves
+_UNMISTAKABLE = frozenset({"safetensors", "gguf", "torch-zip", "torch-legacy", "npz", "npy", "hdf5", "keras", "torch-dcp"})
+_LONGEST_NAME = 1024  # characters of a tensor's name
 
 Progress = Callable[[int, int, str], None]
 """Called before each file with (files done, files in all, path)."""
@@ -91,13 +98,15 @@ class _Reader:
         self._let_be: dict[str, int] = {}
         self._findings: list[Finding] = []
         self._parts: dict[str, WeightFile] = {}
+        self._claimed: set[str] = set()  # unread, and begin as a container does
         self._sizes: dict[str, int] = {}
         self._real: dict[str, str] = {f.shown: f.real for f in found}
         self._budget = [0]
 
     def file(self, file: Found) -> None:
         """Reads one file of the store, unless another has said what each of its bytes is."""
-        if file.shown in self._parts:
+        part = self._parts.get(file.shown)
+        if part is not None and part.container.format == _PIECES:
             return
         try:
             with LocalFile(file.real, file.shown, self._opener(file)) as source:
@@ -109,6 +118,7 @@ class _Reader:
 
     def _read(self, at: _At, source: ByteSource) -> None:
         """One file: weights, the text of a sidecar, an archive, or any other. A fault of ours is an `Unread` too: never a pass."""
+        readers: list[Format] = []
         try:
             head, readers = readers_of(source)
             contents = None if readers else self._unpack(at, source, head)
@@ -123,6 +133,8 @@ class _Reader:
                 self._text(at, source)
         except Unreadable as error:
             self._refuse(at, source.size, error)
+            if any(reader.NAME in _UNMISTAKABLE for reader in readers):
+                self._claimed.add(at.shown)
             if at.shown in self._let_be:
                 self._findings += dangers_in(source.read(0, source.size), at.shown, LIMITS)
         except (MemoryError, RecursionError) as error:
@@ -191,8 +203,9 @@ class _Reader:
             container = replace(container, findings=(*container.findings, misnamed))
         accounts = container.accounts
         left = size - accounts.tensors - accounts.headers - accounts.padding
-        if left > accounts.unexplained:
-            container = replace(container, accounts=replace(accounts, unexplained=left))
+        unexplained = max(left, accounts.unexplained) + _beyond(container)
+        if unexplained > accounts.unexplained:
+            container = replace(container, accounts=replace(accounts, unexplained=unexplained))
         parts = []
         for path, of_part in container.parts.items():
             shown = posixpath.normpath(posixpath.join(at.folder, path))
@@ -242,6 +255,8 @@ class _Reader:
         """All of it; what one file says about the bytes of another stands for what was made of that one alone."""
         for shown, part in self._parts.items():
             at = _At(shown)
+            if shown in self._claimed and part.container.format != _PIECES:  # a container of its own, whatever is wrong with it
+                continue
             self._weights[at.folder].pop(at.name, None)
             self._failed[at.folder].discard(at.name)
             self._let_be.pop(shown, None)
@@ -263,6 +278,17 @@ class _Reader:
             count, most = len(self._let_be), self._let_be_up_to
             text = f"{count} files of no known kind, each of at most {most} bytes, are let be; the first is named"
             self._findings.append(Finding("unexplained-files", "low", text, first))
+
+
+def _beyond(container: Container) -> int:
+    """Bytes that are a tensor's by their container's rules and more than its elements need; names too long, or of nothing."""
+    table = container.tensors
+    bits: int = sum(n * size for n, size in zip(table.elements.tolist(), DTYPE_BITS[table.dtypes].tolist(), strict=True))
+    bytes_ = bits // 8
+    excess = container.accounts.tensors - bytes_ - bytes_ // 64 - _SLACK
+    long = sum(len(name) for name in table.names if len(name) > _LONGEST_NAME)
+    empty = sum(len(table.names[row]) for row in np.flatnonzero(table.elements == 0).tolist())
+    return max(0, excess) + long + (empty if empty > _SLACK else 0)
 
 
 def _zip_finding(at: _At, source: ByteSource) -> list[Finding]:

@@ -139,7 +139,7 @@ REFUSED: list[tuple[object, ...]] = [
 REFUSED += [(Call(Name("pathlib", "PosixPath"), "x"),), (Call(Name("builtins", "str"), "x"),), (Build(NAMESPACE, {"a": "b"}),)]
 
 
-@pytest.mark.parametrize("arguments", REFUSED, ids=repr)
+@pytest.mark.parametrize("arguments", REFUSED)
 def test_a_constructor_of_nobody_knows_what_acts_on_what_it_is_given(arguments: tuple[object, ...]) -> None:
     assert calls(Call(Name("acme", "File"), *arguments)) == ["acme.File"]
     rebuild = Call(

@@ -14,16 +14,8 @@ ROOT = Path(__file__).resolve().parents[2]
 FORMATS = sorted({folder_of(p) for p in seeds()})
 
 
-# Kept inputs whose fault isn't mended yet.
-OPEN = {
-    "crash-shape-of-few-chunks": "hdf5: elements of chunks that aren't stored are counted",
-    "crash-shape-without-chunks": "hdf5: elements of chunks that aren't stored are counted",
-}
-
-
 def kept(path: Path) -> object:
-    marks = [pytest.mark.xfail(reason=OPEN[path.name])] if path.name in OPEN else []
-    return pytest.param(path, id=f"{folder_of(path)}{path.parent.name}/{path.name}", marks=marks)
+    return pytest.param(path, id=f"{folder_of(path)}{path.parent.name}/{path.name}")
 
 
 def run(rounds: int, seed: int, only: str, failures: Path) -> None:

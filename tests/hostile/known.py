@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-_FAULTS: dict[str, str] = {
-}
+_FAULTS: dict[str, str] = {}
 
 OPEN: dict[str, str] = {name: fault for fault, names in _FAULTS.items() for name in names.split()}

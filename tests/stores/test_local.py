@@ -502,11 +502,23 @@ def test_more_files_than_the_limit_are_the_users_error(here: Path) -> None:
 def test_the_objects_of_a_git_repository_are_named_and_not_walked(here: Path) -> None:
     write_small(here / "m")
     objects = git_directory(here / "m" / ".git") / "objects"
-    (objects / "noise").write_bytes(os.urandom(1 << 20))
+    (objects / "aa").mkdir()
+    (objects / "aa" / ("0" * 38)).write_bytes(b"\x78\x01" + os.urandom(1 << 20))
+    (objects / "pack").mkdir()
+    (objects / "pack" / f"pack-{'0' * 40}.pack").write_bytes(b"PACK" + os.urandom(1 << 20))
     (objects.parent / "index").write_bytes(b"DIRC" + os.urandom(1 << 20))
     report = scan("m")
     assert not report.unread
-    assert [(f.id, f.path) for f in report.findings] == [("not-walked", "m/.git/objects")]
+    assert [(f.id, f.path) for f in report.findings] == [("not-walked", "m/.git")]
+
+
+def test_weights_under_the_names_of_gits_own_files_are_read(here: Path) -> None:
+    objects = git_directory(here / "m" / ".git") / "objects"
+    write_sparse(objects.parent / "index", SMALL.tensors)
+    write_sparse(objects / "aa" / ("0" * 38), SMALL.tensors)
+    write_sparse(objects / "pack" / f"pack-{'0' * 40}.pack", SMALL.tensors)
+    write_sparse(objects / "model.safetensors", SMALL.tensors)
+    assert len(scan("m").models) == 4
 
 
 def test_what_else_lies_in_a_git_directory_is_walked(here: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +29,7 @@ from weightguard.tensors import Int64, TensorTable
 from weightguard.values import Finding
 
 _QUERIES = (".q_proj.weight", ".q_b_proj.weight", ".attn_q.weight", ".attn_q_b.weight")
+_TOWER = re.compile(r"vi(?:sion|sual)|audio|image|tower|encoder")  # of composed models: its widths are not the text model's
 _PADDED = 1024  # rows that a vocabulary is padded by, at most
 _CHECKED = (*EMBEDDINGS, *_QUERIES)
 
@@ -205,6 +207,6 @@ def _contradictions(table: TensorTable, parameters: Parameters, config: Config, 
             return f"a vocabulary of {vocabulary}, {name} has {shape[0]} rows", 2 * shape[0] <= vocabulary + _PADDED
         if name.endswith(_QUERIES) and shape[0] != attention.heads * attention.qk:
             rows = attention.heads * attention.qk
-            part = 0 < shape[0] < rows and rows % shape[0] == 0
+            part = 0 < shape[0] < rows and rows % shape[0] == 0 and _TOWER.search(name) is None
             return f"{attention.heads} heads of {attention.qk}, {name} has {shape[0]} rows", part
     return "", False

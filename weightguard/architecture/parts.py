@@ -33,25 +33,27 @@ def missing_parts(table: TensorTable, config: Config | None, layers: int | None)
     adapters = sum(_ADAPTER.search(name) is not None for name in table.names if any(w in name for w in _ADAPTER_WORDS))
     if adapters * 2 > len(table):
         found.append("an adapter without its base model")
-    fewest = _FEWEST_NAMES if sum(table.elements.tolist()) < _LARGE else 1
+    small = sum(table.elements.tolist()) < _LARGE
+    fewest = _FEWEST_NAMES if small else 1
     stacks = {p: blocks for p, blocks in stacks_of(table).items() if max(map(len, blocks.values())) >= fewest}
+    prefixes = tuple(stacks)
+    outside = (
+        (name, rank) for name, rank in zip(table.names, table.ranks.tolist(), strict=True) if not name.startswith(prefixes)
+    )
+    # by its name, or by its shape where modules are but numbered (torch.nn.Sequential)
+    has_norm = any(_NORM.search(name) or (rank == 1 and name.endswith(".weight")) for name, rank in outside)
     for prefix, blocks in sorted(stacks.items()):
         absent = max(blocks) + 1 - len(blocks)
         if absent:
             first = next(n for n in count() if n not in blocks)
             found.append(f"{prefix}* has no number {first}" + (f" and {absent - 1} more" if absent > 1 else ""))
         last = blocks[max(blocks)]
-        if sum(len(last) < len(b) for b in blocks.values()) < 2:
-            continue
+        if sum(len(last) < len(b) for b in blocks.values()) < 2 or (small and has_norm):
+            continue  # stages of a vision model end with less by design
         common, times = Counter(map(frozenset, blocks.values())).most_common(1)[0]
         if times > 1 and last < common:
             found.append(f"{prefix}{max(blocks)} is cut: it has {len(last)} of {len(common)} tensors")
-    prefixes = tuple(stacks)
-    outside = (
-        (name, rank) for name, rank in zip(table.names, table.ranks.tolist(), strict=True) if not name.startswith(prefixes)
-    )
-    # a norm by its name, or by its shape where modules are but numbered (torch.nn.Sequential)
-    if config is None and stacks and not any(_NORM.search(n) or (rank == 1 and n.endswith(".weight")) for n, rank in outside):
+    if config is None and stacks and not has_norm:
         found.append("no norm or head outside of the layers, as a shard in the middle has none")
     if layers and stacks and config is not None and repeats(config) == 1:
         most = max(len(blocks) for blocks in stacks.values())

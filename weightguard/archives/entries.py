@@ -10,6 +10,8 @@ from weightguard.errors import Reason, Unreadable
 from weightguard.stores import ByteSource
 from weightguard.values import Finding
 
+_LONGEST_NAME = 4096  # characters: PATH_MAX of Linux
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -35,6 +37,7 @@ class Contents:
 
 def safe_name(name: str, archive: str, contents: Contents) -> str:
     """The member's path below its archive; one that would leave it is a finding, and loses what makes it leave."""
+    contents.unexplained += len(name) if len(name) > _LONGEST_NAME else 0
     parts = [p for p in name.replace("\\", "/").split("/") if p not in ("", ".")]
     kept = [p for p in parts if p != ".."]
     if name.startswith(("/", "\\")) or len(kept) < len(parts) or (kept and len(kept[0]) == 2 and kept[0][1] == ":"):

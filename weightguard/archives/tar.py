@@ -15,6 +15,8 @@ from weightguard.stores.slices import Slice
 _BLOCK = 512
 _LONGEST_NAME = 64 << 10  # bytes of a pax header or a long name
 _CHUNK = 1 << 20
+_KEYS = (b"path", b"linkpath", b"size")
+_SHORT = 128  # bytes of a time, an owner or a comment
 _FILES = b"\x0007"
 _LINKS = b"12"
 
@@ -54,9 +56,9 @@ def unpack(source: ByteSource, limits: Limits) -> Contents:
             elif kind == b"K":
                 long_link = _text(data.rstrip(b"\0"))
             elif kind == b"g":
-                common |= _records(data)
+                common |= _records(data, contents)
             else:
-                pax = _records(data)
+                pax = _records(data, contents)
         else:
             if any(key.startswith("GNU.sparse") for key in pax) or kind == b"S":
                 raise Unreadable("unsupported", "tar: a sparse member")
@@ -142,11 +144,12 @@ def _decimal(text: str) -> int:
     return int(text)
 
 
-def _records(data: bytes) -> dict[str, str]:
-    """ "%d %s=%s\\n": the length of the whole record, a key and its value."""
+def _records(data: bytes, contents: Contents) -> dict[str, str]:
+    """ "%d %s=%s\\n": the length of the whole record, a key and its value; those that say nothing here are unexplained."""
     records: dict[str, str] = {}
     at = 0
-    while at < len(data) and data[at:].strip(b"\0"):
+    data = data.rstrip(b"\0")
+    while at < len(data):
         blank = data.find(b" ", at, at + 20)
         digits = data[at:blank] if blank > 0 else b""
         end = at + int(digits) if digits.isdigit() else 0
@@ -155,7 +158,10 @@ def _records(data: bytes) -> dict[str, str]:
         key, equals, value = data[blank + 1 : end - 1].partition(b"=")
         if not equals:
             raise Unreadable("malformed", "tar: a bad pax header")
-        records[_text(key)] = _text(value)
+        if key in _KEYS or key.startswith(b"GNU.sparse"):
+            records[_text(key)] = _text(value)
+        elif len(value) > _SHORT:
+            contents.unexplained += len(value)
         at = end
     return records
 

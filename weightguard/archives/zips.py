@@ -23,9 +23,10 @@ def unpack(source: ByteSource, limits: Limits, budget: list[int]) -> Contents:
     contents = Contents("zip", unexplained=archive.unexplained)
     openers: dict[str, Callable[[], ByteSource]] = {}
     for member in archive.members:
+        name = safe_name(member.name, source.name, contents)
         if member.name.endswith("/") and member.size == 0:
             continue
-        path = unique(safe_name(member.name, source.name, contents), openers)
+        path = unique(name, openers)
         openers[path] = partial(_open, source, archive, member, path, limits, budget, openers)
     contents.entries = [Entry(name, opener) for name, opener in openers.items()]
     return contents

@@ -47,7 +47,7 @@ _TYPES = {
     28: "U32",
     29: "U64",
 }
-_QUANTISED = frozenset({12, 13, 14})
+_QUANTISED = frozenset({12, 13})  # of 8 bits; of 32 an element could be several weights
 _OPAQUE = 64 << 10  # bytes for a backend that are let be unexplained; more of them are named
 _MOST = 1 << 62
 

@@ -12,11 +12,18 @@ from dataclasses import replace
 from weightguard.errors import Unreadable
 from weightguard.formats._pickle.abstract import Globals
 from weightguard.formats._pickle.distributed import starts_distributed
-from weightguard.formats._pickle.findings import constant_findings, name_findings, naming_calls, severity, structure_findings
+from weightguard.formats._pickle.findings import (
+    account,
+    constant_findings,
+    name_findings,
+    naming_calls,
+    severity,
+    structure_findings,
+)
 from weightguard.formats._pickle.legacy import load_nested, starts_legacy
 from weightguard.formats._pickle.machine import run
 from weightguard.formats._pickle.opcodes import HIGHEST_PROTOCOL
-from weightguard.formats._pickle.rebuild import Collector, account
+from weightguard.formats._pickle.rebuild import Collector
 from weightguard.formats._pickle.storages import Storages, register
 from weightguard.formats.protocol import Container
 from weightguard.limits import LIMITS, Limits

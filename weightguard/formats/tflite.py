@@ -32,7 +32,8 @@ _TYPES = dict(
         "F32 F16 I32 U8 I64 STRING BOOL I16 C64 I8 F64 C128 U64 - - U32 U16 I4 BF16 I2 U4 F8_E4M3 F8_E5M2".split(),
     )
 )
-_WHOLE = frozenset(DTYPE_CODES[n] for n in ("I8", "U8", "I16", "I32", "I4", "U4", "I2"))  # what quantised weights are stored in
+_WHOLE = frozenset(DTYPE_CODES[n] for n in ("I8", "U8", "I4", "U4", "I2"))  # what quantised weights are stored in
+_BIASES = frozenset(DTYPE_CODES[n] for n in ("I32", "I64"))
 _DENSEST = 1 << 16  # a dense tensor may be this many times what is stored of it
 
 _I32S, _I64S = ("ints", "i"), ("ints", "q")
@@ -236,7 +237,7 @@ class _Rows:
         self._taken.add(name)
         code = DTYPE_CODES[kind]
         stored, count = _stored(name, kind, code, shape, length, "sparsity" in tensor)
-        weight = quantised and code in _WHOLE
+        weight = quantised and (code in _WHOLE or (code in _BIASES and len(shape) < 2))
         self.names.append(name)
         self.dtypes.append(code)
         self.shapes.append(stored)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from weightguard.errors import Unreadable
 from weightguard.formats._pickle.abstract import Globals
-from weightguard.formats._pickle.findings import constant_findings, name_findings, naming_calls, structure_findings
+from weightguard.formats._pickle.findings import account, constant_findings, name_findings, naming_calls, structure_findings
 from weightguard.formats._pickle.legacy import Head, check_storages, load_nested, read_head, starts_legacy
-from weightguard.formats._pickle.rebuild import Collector, account
+from weightguard.formats._pickle.rebuild import Collector
 from weightguard.formats._pickle.storages import Storages
 from weightguard.formats.protocol import Container
 from weightguard.limits import Limits

@@ -10,10 +10,10 @@ import re
 
 from weightguard.errors import Unreadable
 from weightguard.formats._pickle.abstract import Globals
-from weightguard.formats._pickle.findings import constant_findings, name_findings, naming_calls, structure_findings
+from weightguard.formats._pickle.findings import account, constant_findings, name_findings, naming_calls, structure_findings
 from weightguard.formats._pickle.legacy import load_nested
 from weightguard.formats._pickle.machine import run
-from weightguard.formats._pickle.rebuild import Collector, account
+from weightguard.formats._pickle.rebuild import Collector
 from weightguard.formats._pickle.storages import Storages, register
 from weightguard.formats.protocol import Container
 from weightguard.limits import Limits

@@ -18,10 +18,10 @@ import numpy.typing as npt
 
 from weightguard.errors import Unreadable
 from weightguard.formats._pickle.abstract import Globals
-from weightguard.formats._pickle.findings import constant_findings, name_findings, naming_calls, structure_findings
+from weightguard.formats._pickle.findings import account, constant_findings, name_findings, naming_calls, structure_findings
 from weightguard.formats._pickle.legacy import load_nested
 from weightguard.formats._pickle.machine import run
-from weightguard.formats._pickle.rebuild import Collector, account
+from weightguard.formats._pickle.rebuild import Collector
 from weightguard.formats._pickle.storages import Storages, register
 from weightguard.formats.hidden import dangers_in
 from weightguard.formats.protocol import Container
@@ -100,6 +100,7 @@ def _read(source: ByteSource, limits: Limits, seen: Globals) -> Container:
     unexplained = archive.unexplained + load_nested(seen, to, limits)
     metadata = {"archive": root}
     hidden: list[Finding] = []
+    texts = 0  # bytes of code, debug information and extra files
     for name, pattern in _RECORDS.items():
         if name in members and members[name].size <= 64:
             text = archive.read(members[name])
@@ -110,7 +111,8 @@ def _read(source: ByteSource, limits: Limits, seen: Globals) -> Container:
                 raise Unreadable("malformed", "torch: a byte order that is neither little nor big")
     for name in [n for n in members if n not in explained]:
         member = members[name]
-        if not _explains_itself(archive, name, member, limits, seen):
+        texts += member.size
+        if texts > limits.text_bytes or not _explains_itself(archive, name, member, limits, seen):
             unexplained += max(member.stored, member.size)
             if member.size <= _LOOKED_INTO:
                 hidden += dangers_in(archive.read(member), source.name, limits)

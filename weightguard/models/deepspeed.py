@@ -244,8 +244,11 @@ def _stage_3(folder: Folder, step: _Step, missing: list[str]) -> Group:
                 else:
                     seen[name] = f.table.shape(row)
                     join.keep(place, prefix + name)
-        if fragments < sum(prod(s) for s in frozen.values()):
+        whole = sum(prod(s) for s in frozen.values())
+        if fragments < whole:
             missing.append("fragments of frozen parameters are not there")
+        elif fragments > whole + whole // 4 + _ALIGNED * len(frozen):
+            missing.append("fragments of frozen parameters hold more than their shapes say")
         if not shapes and not frozen:
             missing.append("no shapes of the parameters: zero_pp_rank_0_mp_rank_00_model_states.pt is not there or not read")
     table = join.table()

@@ -130,6 +130,10 @@ class Join:
         counted = sum(c[1] for c in self._columns) - self._replicas
         if self._replicas > max(_FEW, counted // 4):  # a name alone never makes so many weights idle
             self.problems.setdefault("more is said to be replicated over the ranks than models replicate")
+        again = sum(self._columns[row][1] for row in self._copies)
+        once = sum(c[1] for c in self._columns) - again
+        if again > max(_FEW, once + once // 4):  # whatever the reason: the ranks could each hold weights of their own
+            self.problems.setdefault("the ranks repeat more than they hold once")
         starts = np.zeros(n + 1, np.int64)
         np.cumsum([len(s) for s in self._shapes], out=starts[1:])
         return (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -88,6 +89,7 @@ class _Walk:
         self._unread: list[Unread] = []
         self._findings: list[Finding] = []
         self._folders: set[str] = set()
+        self._of_git: set[str] = set()
 
     def listing(self) -> Listing:
         # A revision of a cached model that shares some of its blobs with another is judged with them; one that shares all is the same.
@@ -96,6 +98,8 @@ class _Walk:
         files = tuple(sorted((*self._found.values(), *again), key=lambda f: f.shown))
         if len({f.shown for f in files}) < len(files):
             raise ConfigurationError("two targets are reached by one path: name them by paths without links and ..")
+        text = "git's own objects are not read here: the pre-push hook reads what leaves them"
+        self._findings += [Finding("not-walked", "info", text, path) for path in sorted(self._of_git)]
         return Listing(files, tuple(self._unread), tuple(self._findings))
 
     def add(self, shown: str, real: str, *, whole_folder: bool) -> None:
@@ -122,11 +126,8 @@ class _Walk:
                 continue
             for name, path, kind in self._entries(shown, real):
                 below = f"{shown}/{name}" if shown != "." else name
-                if kind == "folder" and name == "objects" and f"/{shown}".endswith("/.git") and _is_repository(real):
-                    text = "git's own store of objects is not walked: the pre-push hook reads what leaves it"
-                    self._findings.append(Finding("not-walked", "info", text, below))
-                elif kind == "file" and name == "index" and _is_repository(real):
-                    continue  # git's list of the working tree's files, which are walked themselves
+                if kind == "file" and _is_of_git(below, path):
+                    self._of_git.add(below[: below.rindex(".git/")] + ".git")
                 elif kind == "folder":
                     pending.append((below, path, depth + 1))
                 elif kind == "file":
@@ -166,9 +167,37 @@ class _Walk:
         self._unread.append(Unread(shown, why.reason, why.detail))
 
 
-def _is_repository(folder: str) -> bool:
-    """Whether a folder is a git directory (gitrepository-layout(5))."""
-    return all(os.path.exists(os.path.join(folder, name)) for name in ("HEAD", "objects", "refs"))
+# What git writes into its directory (gitrepository-layout(5)), and how each kind begins (gitformat-pack(5), gitformat-index(5))
+_GIT_FILES = (
+    (re.compile(r"objects/[0-9a-f]{2}/[0-9a-f]{38}(?:[0-9a-f]{24})?"), b"\x78"),
+    (re.compile(r"objects/pack/pack-[0-9a-f]{40,64}\.pack"), b"PACK"),
+    (re.compile(r"objects/pack/(?:pack-[0-9a-f]{40,64}|multi-pack-index[\w-]*)\.(?:idx|rev|bitmap|mtimes)"), b""),
+    (re.compile(r"objects/info/commit-graphs?(?:/graph-[0-9a-f]{40,64}\.graph)?"), b"CGPH"),
+    (re.compile(r"(?:worktrees/[^/]+/)?index"), b"DIRC"),
+)
+_SUBMODULE = re.compile(r"^modules/.+?/(?=objects/|index$)")
+_LARGEST_GIT_FILE = 1 << 30  # but for packs: larger objects go into packs (core.bigFileThreshold)
+
+
+def _is_of_git(shown: str, path: str) -> bool:
+    """Whether a file below `.git` is one of git's own objects or lists, by its name, its size and its first bytes."""
+    _, git, inside = f"/{shown}".rpartition("/.git/")
+    if not git:
+        return False
+    inside = _SUBMODULE.sub("", inside)
+    for name, magic in _GIT_FILES:
+        if name.fullmatch(inside):
+            try:
+                with open(path, "rb", opener=_no_follow) as file:
+                    begins = file.read(len(magic)) == magic
+                    return begins and (magic == b"PACK" or os.fstat(file.fileno()).st_size <= _LARGEST_GIT_FILE)
+            except OSError:
+                return False
+    return False
+
+
+def _no_follow(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
 
 
 def _inside(path: str, folder: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64decode
 from binascii import unhexlify
 from collections.abc import Iterable, Iterator
@@ -12,10 +13,13 @@ from weightguard.errors import Unreadable
 from weightguard.formats._pickle.abstract import ACTS, BUILT, EXTENSION, MADE, MUTATED, RESULT_CALLED, Globals
 from weightguard.formats._pickle.allowed import judge
 from weightguard.formats._pickle.machine import run
-from weightguard.formats._pickle.rebuild import BASE64, HEX, Collector
+from weightguard.formats._pickle.rebuild import Collector
 from weightguard.limits import Limits
-from weightguard.values import SEVERITIES, Finding, Severity
+from weightguard.values import SEVERITIES, Accounts, Finding, Severity
 
+# A pickle in another form, PROTO first: base64 of 80 and a version, or hex.
+_BASE64 = re.compile(rb"gA[E-X][A-Za-z0-9+/\n]+={0,2}\s*$")
+_HEX = re.compile(rb"80(?:0[1-5])[0-9a-fA-F]+\s*$")
 _REPORTED = 200  # names reported one by one
 _CONSTANTS = 200  # constants that are tried as pickles, each up to 1 MB and 100,000 opcodes
 _CONSTANT_BYTES = 1 << 20
@@ -94,10 +98,10 @@ def constant_findings(constants: Iterable[bytes | str], path: str, limits: Limit
 def _decoded(data: bytes) -> bytes:
     """What a constant in base64 or hex holds, if it starts as a pickle; else itself."""
     with suppress(ValueError):
-        if BASE64.match(data):
+        if _BASE64.match(data):
             bare = data.replace(b"\n", b"").rstrip(b"=")
             return b64decode(bare + b"=" * (-len(bare) % 4))
-        if HEX.match(data):
+        if _HEX.match(data):
             return unhexlify(data.strip())
     return data
 
@@ -114,3 +118,10 @@ def structure_findings(to: Collector, path: str) -> list[Finding]:
         text = "tensors share parts of a storage: their elements add up to more than is stored"
         found.append(Finding("overlapping-views", "low", text, path))
     return found
+
+
+def account(size: int, to: Collector, unexplained: int, padding: int = 0, stored: int | None = None) -> Accounts:
+    """What the bytes of a file are whose pickles `to` collected; stored: those of its storages, where they may be compressed."""
+    tensors = (sum(to.storages.sizes) if stored is None else stored) - to.storages.uncovered()
+    tensors = max(0, min(tensors, size - padding - unexplained))
+    return Accounts(tensors, max(0, size - tensors - padding - unexplained), padding, unexplained)

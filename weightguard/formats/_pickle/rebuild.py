@@ -6,7 +6,6 @@ Sources: PyTorch `torch/_utils.py`, `torch/_tensor.py` and `torch/serialization.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 
@@ -22,11 +21,13 @@ from weightguard.formats._pickle.storages import PAIRED, TORCH_DTYPES, Dtype, Sl
 from weightguard.formats.protocol import Scalar
 from weightguard.limits import Limits
 from weightguard.tensors import TensorTable
-from weightguard.values import Accounts
 
 _SCALARS = 10_000  # plain values kept
 _SCALAR_TEXT = 1024  # characters of one
 _LISTED = 64  # longer lists are data (histories, vocabularies), not settings
+_LONG = 1 << 64
+_WORD = 1024  # characters of a word, a path or a line
+_CHARACTERS = 1 << 20  # of longer texts: configurations, code
 _NUMBERS = 100_000  # floats in long lists: a history of the training, not weights
 _PART = 1024  # characters of one key within a path
 _PATH = 16_384  # characters of a path to a container
@@ -39,10 +40,6 @@ _Row = tuple[str, int, Sequence[int], int, int, int, int]
 Child = tuple[str | None, Value]  # None: the child has its parent's name
 Handler = Callable[["Collector", str, Object], "list[Child] | None"]
 
-
-# A pickle in another form, PROTO first: base64 of 80 and a version, or hex.
-BASE64 = re.compile(rb"gA[E-X][A-Za-z0-9+/\n]+={0,2}\s*$")
-HEX = re.compile(rb"80(?:0[1-5])[0-9a-fA-F]+\s*$")
 
 _ENCODED = ("gA", "80")  # how both begin
 _PLAIN = frozenset((int, float, str, bytes, bool, type(None), Global))
@@ -67,6 +64,8 @@ class Collector:
         self.repeated = False
         self.meta = False
         self.numbers = 0
+        self.integers = 0  # bytes of those of more than 64 bits
+        self.characters = 0  # of long texts
         self.blobs: dict[int, int] = {}
         self.texts: list[bytes | str] = []  # constants that may be pickles themselves
         self._limits = limits
@@ -110,6 +109,7 @@ class Collector:
     def stray_bytes(self, blobs: int) -> int:
         """Bytes that no rule explains: of constants that are no arrays, and of numbers in long lists beyond a history's."""
         stray = max(0, blobs - sum(self.blobs.values()))
+        stray += self.integers + (self.characters if self.characters > _CHARACTERS else 0)
         return stray + (8 * self.numbers if self.numbers > _NUMBERS else 0)
 
     # -- the walk
@@ -189,11 +189,21 @@ class Collector:
             if float in kinds:
                 self.numbers += sum(type(v) is float for v in values)
             if kinds <= _PLAIN:
+                self._weigh(kinds, values)
                 return []
         return [(str(i), v) for i, v in enumerate(values)]
 
+    def _weigh(self, kinds: set[type], values: Iterable[Value]) -> None:
+        """Counts integers and texts that are longer than numbers and words are."""
+        if int in kinds:
+            self.integers += sum(v.bit_length() >> 3 for v in values if type(v) is int and not -_LONG < v < _LONG)
+        if str in kinds:
+            self.characters += sum(len(v) for v in values if type(v) is str and len(v) > _WORD)
+
     def _scalar(self, path: str, part: str | None, value: Value) -> None:
         kind = type(value)
+        if kind is int or kind is str:
+            self._weigh({kind}, (value,))
         if kind is bytes or (kind is str and len(value) > 6 and (value[-1] == "." or value[:2] in _ENCODED)):  # type: ignore[arg-type,index]
             self.texts.append(value)  # type: ignore[arg-type]
         if kind is bytes or kind is Global or len(self.scalars) >= _SCALARS:
@@ -278,13 +288,6 @@ class Collector:
         )
         self.storages.whole.update(range(run.storage, run.storage + n))
         self._tables.append(table)
-
-
-def account(size: int, to: Collector, unexplained: int, padding: int = 0, stored: int | None = None) -> Accounts:
-    """What the bytes of a file are whose pickles `to` collected; stored: those of its storages, where they may be compressed."""
-    tensors = (sum(to.storages.sizes) if stored is None else stored) - to.storages.uncovered()
-    tensors = max(0, min(tensors, size - padding - unexplained))
-    return Accounts(tensors, max(0, size - tensors - padding - unexplained), padding, unexplained)
 
 
 def _encodable(text: str) -> str:
