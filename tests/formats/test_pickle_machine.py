@@ -533,3 +533,9 @@ def test_a_class_that_is_given_a_state_itself_is_altered() -> None:
     seen = Globals()
     run(b"cargparse\nNamespace\n(N}S'x'\nI1\nstb.", 0, LIMITS, seen)
     assert dangerous(seen) == ["argparse.Namespace"]
+
+
+def test_a_pickle_is_asked_for_by_every_opcode_that_it_can_start_with() -> None:
+    from weightguard.formats import PICKLE_STARTS
+
+    assert {n for n in range(256) if pickle_file._FIRST.match(bytes([n]))} == set(PICKLE_STARTS)

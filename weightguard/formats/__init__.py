@@ -14,6 +14,9 @@ from weightguard.limits import Limits
 from weightguard.stores import ByteSource
 from weightguard.values import Finding
 
+PICKLE_STARTS = b"c(]})ilLINFGKMJSTUVXBCPp\x80\x82\x83\x84\x88\x89\x8a\x8b\x8c\x8d\x8e\x8f\x94\x95\x96"
+"""Opcodes that a pickle can start with: a text's first letter too, now and then."""
+
 FORMATS: tuple[tuple[str, int, tuple[bytes, ...]], ...] = (
     ("safetensors", 8, (b"{",)),
     ("gguf", 0, (b"GGUF",)),
@@ -37,7 +40,7 @@ FORMATS: tuple[tuple[str, int, tuple[bytes, ...]], ...] = (
     ("executorch", 4, (b"ET", b"FT01")),
     ("paddle", 0, (bytes(16),)),
     ("msgpack", 0, (*(bytes([0x80 + n]) for n in range(1, 16)), b"\xde", b"\xdf")),
-    ("pickle_file", 0, ()),
+    ("pickle_file", 0, tuple(bytes([opcode]) for opcode in PICKLE_STARTS)),
 )
 """In sniffing order: a module of this package, and the bytes at an offset that every such file has (none: the module is always
 asked), so that only the readers of what is met are loaded. An offset below 0 is from the end: such a module is asked if no other

@@ -34,7 +34,7 @@ SPEC = "CPython, Lib/pickletools.py, protocols 0 to 5"
 
 _TRIAL = replace(LIMITS, pickle_opcodes=65_536, pickle_memo=65_536)
 _LATER = replace(LIMITS, pickle_opcodes=4_000_000, pickle_memo=4_000_000)
-_FIRST = re.compile(rb"[c(\]})ilLINFGKMJSTUVXBCPp\x80\x82-\x84\x88-\x8f\x94-\x96]")  # opcodes that a pickle can start with
+_FIRST = re.compile(rb"[c(\]})ilLINFGKMJSTUVXBCPp\x80\x82-\x84\x88-\x8f\x94-\x96]")  # formats.PICKLE_STARTS
 _MODULE = re.compile(r"[A-Za-z_][\w.]*")
 
 
