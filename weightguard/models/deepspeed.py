@@ -16,7 +16,7 @@ from math import prod
 from typing import Any
 
 from weightguard.models.files import CONFIG, Folder, Group, WeightFile, load_json
-from weightguard.models.ranks import Join, Place, by_name
+from weightguard.models.ranks import Join, Place, by_name, is_whole, width
 from weightguard.tensors import DTYPE_CODES
 from weightguard.values import Finding
 
@@ -32,6 +32,7 @@ _UNIVERSAL = re.compile(r"(?P<step>.*)/zero/(?P<name>[^/]+)")
 _TIED = ("word_embeddings.weight", "embed_tokens.weight", "embed.weight", "wte.weight", "tied_modules.embed.weight")
 _ALIGNED = 1 << 12  # elements that a group of flat partitions may be padded by, beside one for each rank and tensor
 _MOST_PADDING = 1 << 22
+_UNPARTITIONED = 1 << 20  # elements of a parameter that ZeRO 3 may leave whole: param_persistence_threshold is 1e5
 _UNTIED = ("untie_embeddings_and_output_weights", "no_weight_tying")  # Megatron-LM's word for it, and GPT-NeoX's
 _F32 = DTYPE_CODES["F32"]
 
@@ -136,6 +137,13 @@ def _unite(join: Join, tables: Sequence[int], files: Sequence[WeightFile], prefi
         join.problems.setdefault(f"{lacking} tensors are not on every rank: the files are not ranks of one model")
 
 
+def _keep_all(join: Join, files: Sequence[WeightFile], where: Mapping[int, int]) -> None:
+    """Files of which no rule says that ranks of this kind write them: every tensor counts."""
+    for f in files:
+        for row, name in enumerate(f.table.names):
+            join.keep((where[id(f)], row), f"{f.name.removesuffix('_states.pt')}.{name}")
+
+
 def _is_state(name: str) -> bool:
     return name.startswith(("optimizer.", "random", "rng", "cuda_rng", "np_rng", "torch_rng", "data_sampler"))
 
@@ -155,22 +163,22 @@ def _layers(join: Join, step: _Step, files: Sequence[WeightFile], where: Mapping
     if said and said != {len(blocks)}:
         missing.append(f"args say {sorted(map(str, said))[0]} layers, and there are files of {len(blocks)}")
     missing += _ends(inside, blocks, step)
-    tied: dict[tuple[str, tuple[int, ...]], int] = {}
+    tied: dict[tuple[str, tuple[int, ...]], bool] = {}  # embeddings before the blocks: whether the head was met
     for n in numbers:
         tables = [where[id(f)] for f in inside[n]]
         prefix = f"layers.{blocks.index(n)}." if n in blocks else f"layer_{n}."
-        again = [
-            (name, files[tables[0]].table.shape(row))
-            for row, name in enumerate(files[tables[0]].table.names)
-            if name in _TIED and n not in blocks
-        ]
-        if any(tied.get(key, n) != n for key in again):  # TiedLayerSpec: the embedding once more at the head
+        first = files[tables[0]].table
+        keys = {(name, first.shape(row)) for row, name in enumerate(first.names) if name in _TIED}
+        heads = {key for key in keys if blocks and n > blocks[-1] and tied.get(key) is False}
+        if heads:  # TiedLayerSpec: the embedding once more at the head, and no more than once
             for t in tables:
                 for row, name in enumerate(files[t].table.names):
-                    key = (name, files[t].table.shape(row))
-                    (join.again if tied.get(key, n) != n else join.keep)((t, row), prefix + name)
+                    head = (name, files[t].table.shape(row)) in heads
+                    (join.again if head else join.keep)((t, row), prefix + name)
+            tied |= dict.fromkeys(heads, True)
             continue
-        tied |= dict.fromkeys(again, n)
+        if blocks and n < blocks[0]:
+            tied |= dict.fromkeys(keys, False)
         _unite(join, tables, files, prefix)
     return missing
 
@@ -226,31 +234,34 @@ def _stage_3(folder: Folder, step: _Step, missing: list[str]) -> Group:
                 join.row(prefix + name, shape, _F32, prod(shape), 4 * prod(shape))
         trained = sum(prod(s) for s in shapes.values())
         missing += _check_flat(trained, len(shapes), flat, files, max(1, len(states)), join, findings, folder)
-        fragments = 0
+        fragments: dict[str, int] = defaultdict(int)
         seen: dict[str, tuple[int, ...]] = {}
         for f in models:
             for row, name in enumerate(f.table.names):
                 place = (where[id(f)], row)
                 if name.startswith("frozen_param_fragments."):
-                    fragments += int(f.table.elements[row])
+                    fragments[name.removeprefix("frozen_param_fragments.")] += width(f.table, row)
                     if name.removeprefix("frozen_param_fragments.") not in frozen:
                         join.keep(place, prefix + name)
                 elif name.startswith("module.") and int(f.table.elements[row]) == 0:
                     continue  # the place of a partitioned parameter
-                elif prod(shapes.get(name.removeprefix("module."), (0,))) >= int(f.table.elements[row]):
-                    join.again(place, prefix + name)  # small parameters that stay whole on every rank
+                elif min(prod(shapes.get(name.removeprefix("module."), (0,))), _UNPARTITIONED) >= width(f.table, row):
+                    join.repeat(place, prefix + name)  # small parameters that stay whole on every rank
                 elif seen.get(name) == f.table.shape(row) and name.startswith("module."):
                     join.repeat(place, prefix + name)  # what ZeRO 3 does not partition is buffers, alike on all ranks
                 else:
                     seen[name] = f.table.shape(row)
                     join.keep(place, prefix + name)
-        whole = sum(prod(s) for s in frozen.values())
-        if fragments < whole:
-            missing.append("fragments of frozen parameters are not there")
-        elif fragments > whole + whole // 4 + _ALIGNED * len(frozen):
-            missing.append("fragments of frozen parameters hold more than their shapes say")
+        for name, shape in frozen.items():
+            beyond = fragments[name] - prod(shape)
+            if beyond < 0:
+                missing.append("fragments of frozen parameters are not there")
+            elif beyond > len(models):  # each is padded to a multiple of the ranks
+                missing.append("fragments of frozen parameters hold more than their shapes say")
+                join.row(f"{prefix}{name}.beyond_the_shape", (beyond,), _F32, beyond, 4 * beyond)
         if not shapes and not frozen:
             missing.append("no shapes of the parameters: zero_pp_rank_0_mp_rank_00_model_states.pt is not there or not read")
+    _keep_all(join, (*step.layers.values(), *step.experts.values(), *step.others), where)
     table = join.table()
     return Group(files, folder.path or ".", (*dict.fromkeys(missing), *join.problems), tuple(findings), joined=table)
 
@@ -266,7 +277,7 @@ def _check_flat(
     folder: Folder,
 ) -> list[str]:
     """The flat groups hold every element and no more than their padding beyond: what is more counts as weights."""
-    stored = sum(int(files[t].table.elements[row]) for t, row in flat)
+    stored = sum(width(files[t].table, row) for t, row in flat)
     if stored < total:
         return [f"the flat groups hold {stored} of {total} parameters: partitions of ranks are not there"]
     padding = min(ranks * (count + _ALIGNED), max(total // 50, _MOST_PADDING))
@@ -354,7 +365,7 @@ def _disagreement(files: Sequence[WeightFile]) -> list[str]:
 
 def _universal(folder: Folder, parameters: Mapping[str, Folder], step: _Step | None) -> Group:
     """zero/NAME/fp32.pt is the parameter NAME, whole; exp_avg.pt and the rest are the optimizer's."""
-    files: list[WeightFile] = [] if step is None else [*step.files(), *step.beside()]
+    files: list[WeightFile] = [] if step is None else [*step.files()]
     weights = [(name, w) for name, f in sorted(parameters.items()) for w in f.weights]
     files += [w for _, w in weights]
     join = Join([f.table for f in files])
@@ -372,9 +383,18 @@ def _universal(folder: Folder, parameters: Mapping[str, Folder], step: _Step | N
         if absent:
             missing.append(f"zero/ lacks {len(absent)} of {len(shapes)} parameters, {absent[0][:80]!r} first")
         whole = {name: sum(w.table.elements.tolist()) for name, w in weights if w.name == "fp32.pt"}
-        for f in step.model.values():  # the module again, in 16 bit
+        room = dict(whole)
+        for _, f in sorted(step.model.items()):  # the module again, in 16 bit: its parts on all ranks are at most the whole
             for row, name in enumerate(f.table.names):
-                again = int(f.table.elements[row]) <= whole.get(name.removeprefix("module."), -1)
-                (join.again if again else join.keep)((where[id(f)], row), name)
+                place, plain, held = (where[id(f)], row), name.removeprefix("module."), width(f.table, row)
+                if held <= room.get(plain, -1):
+                    room[plain] -= held
+                    join.again(place, name)
+                elif held <= whole.get(plain, -1) and is_whole(plain, f.table.shape(row)):
+                    join.repeat(place, name)
+                else:
+                    join.keep(place, name)
+        _keep_all(join, (*step.layers.values(), *step.experts.values()), where)
+    beside = () if step is None else step.beside()
     table = join.table()
-    return Group(tuple(files), folder.path or ".", (*missing, *join.problems), joined=table)
+    return Group(tuple(files), folder.path or ".", (*missing, *join.problems), beside=beside, joined=table)

@@ -15,7 +15,7 @@ from math import prod
 from typing import Any, NamedTuple
 
 from weightguard.models.files import MODEL_CONFIG, Folder, Group, WeightFile
-from weightguard.models.ranks import Join, Place
+from weightguard.models.ranks import Join, Place, width
 
 _RANK = re.compile(
     r"(?:^|/)(?:mp_rank_(?P<tp>\d{1,4})(?:_(?P<second>\d{3,4}))?(?:_(?P<third>\d{3,4}))?"
@@ -31,6 +31,7 @@ _HEAD = re.compile(r"(?:^|\.)(?:word_embeddings_for_head|word_embeddings|output_
 _EMBEDDING = re.compile(r"(?:^|\.)word_embeddings\.weight$")
 _STATED = re.compile(rb"^\s*(tensor|pipeline|expert)_model_parallel_size\s*:\s*(\d{1,6})\s*$", re.MULTILINE)
 _MOST_RANKS = 1 << 20
+_MOST_DENSE = 4  # times the weights of its experts that a rank may hold of what every expert rank has
 _KINDS = ("tensor", "pipeline", "expert")
 _SAME = (
     "iteration", "checkpoint_version", *(f"args.{kind}_model_parallel_size" for kind in _KINDS), "args.num_layers",
@@ -213,16 +214,26 @@ class _Stages:
         self._has_experts = len({r.ep for r in ranks}) > 1
         self._embedding: list[tuple[int, ...]] = []
         self._lacking = 0
+        self._last = max((r.pp for r in ranks), default=0)
+        self._experts: dict[tuple[int, int], int] = defaultdict(int)  # elements by expert and tensor rank
+        self._dense: dict[tuple[int, int], int] = defaultdict(int)
 
     def unite(self, pieces: Mapping[tuple[str, int], list[Piece]]) -> None:
+        """All pieces; at most one tensor is the embedding again, the head on the last stage."""
+        for (name, _), found in pieces.items():
+            held = self._experts if ".experts." in name else self._dense
+            for rank, (t, row) in found:
+                held[rank.ep, rank.tp] += width(self._files[t].table, row)
         met: set[str] = set()
+        head = False
         for name, stage in sorted(pieces, key=lambda key: key[1]):  # stable: as stored within a stage
             found = pieces[name, stage]
             shapes = [self._files[t].table.shape(row) for _, (t, row) in found]
-            again = stage > 0 and _HEAD.search(name) is not None and shapes == self._embedding
+            again = not head and 0 < stage == self._last and _HEAD.search(name) is not None and shapes == self._embedding
             if again and (self._tied or "for_head" in name):
                 for _, place in found:
                     self._join.again(place, f"stage_{stage}.{name}")
+                head = True
                 continue
             if stage == 0 and _EMBEDDING.search(name) and not self._embedding:
                 self._embedding = shapes
@@ -245,7 +256,10 @@ class _Stages:
         self._over_tensor_ranks(name, first, own)
         for others in by_expert_rank.values():
             for rank, (t, row) in others:
-                if shapes.get(rank.tp) == self._files[t].table.shape(row):
+                if self._dense[rank.ep, rank.tp] > _MOST_DENSE * self._experts[rank.ep, rank.tp]:
+                    self._join.keep((t, row), name)
+                    self._join.problems.setdefault("expert ranks hold few experts: nothing says that the rest is the same")
+                elif shapes.get(rank.tp) == self._files[t].table.shape(row):
                     self._join.again((t, row), name)
                 else:
                     self._join.keep((t, row), name)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from weightguard.tensors import FLOATING, Int64, TensorTable
+from weightguard.tensors import DTYPE_BITS, FLOATING, Int64, TensorTable
 
 Place = tuple[int, int]  # (table, row)
 
@@ -38,6 +38,11 @@ def is_whole(name: str, shape: Sequence[int]) -> bool:
     return len(shape) == 2 and _WHOLE_MATRICES.search(name) is not None
 
 
+def width(table: TensorTable, row: int) -> int:
+    """Elements of a row; those wider than 32 bits as often as 32 bits fit, for they may hold several weights each."""
+    return int(table.elements[row]) * max(1, int(DTYPE_BITS[table.dtypes[row]]) // 32)
+
+
 class Join:
     """Rows of several tables made into one: `keep`, `repeat` and `unite` add to it, `table` ends it.
 
@@ -54,6 +59,7 @@ class Join:
         self._copies: list[int] = []
         self.problems: dict[str, None] = {}
         self._replicas = 0  # elements that count as replicas by their names
+        self._again = 0  # elements that repeat others, these among them
 
     def keep(self, place: Place, name: str) -> None:
         """A row as it is."""
@@ -75,12 +81,13 @@ class Join:
     def repeat(self, place: Place, name: str) -> None:
         """A row that its name says is a replica; together they must be few, or `problems` says so."""
         t, row = place
-        self._replicas += int(self._tables[t].elements[row])
+        self._replicas += width(self._tables[t], row)
         self.again(place, name)
 
     def again(self, place: Place, name: str) -> None:
         """A row that repeats another for a reason that the caller knows."""
         self._copies.append(len(self._names))
+        self._again += width(self._tables[place[0]], place[1])
         self.keep(place, name)
 
     def unite(self, places: Sequence[Place], name: str) -> None:
@@ -127,11 +134,11 @@ class Join:
         """All rows, and the numbers of those that repeat others."""
         n = len(self._names)
         columns = np.array(self._columns, np.int64).reshape(n, 5)
-        counted = sum(c[1] for c in self._columns) - self._replicas
+        again = self._again
+        once = sum(c[1] for c in self._columns) - sum(self._columns[row][1] for row in self._copies)
+        counted = once + again - self._replicas
         if self._replicas > max(_FEW, counted // 4):  # a name alone never makes so many weights idle
             self.problems.setdefault("more is said to be replicated over the ranks than models replicate")
-        again = sum(self._columns[row][1] for row in self._copies)
-        once = sum(c[1] for c in self._columns) - again
         if again > max(_FEW, once + once // 4):  # whatever the reason: the ranks could each hold weights of their own
             self.problems.setdefault("the ranks repeat more than they hold once")
         starts = np.zeros(n + 1, np.int64)
