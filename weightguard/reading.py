@@ -12,8 +12,9 @@ import numpy as np
 
 from weightguard.archives import Contents, unpack
 from weightguard.errors import Unreadable
-from weightguard.formats import Container, Format, identify, read, readers_of
+from weightguard.formats import Container, Format, read, readers_of
 from weightguard.formats.hidden import dangers_in, zip_behind
+from weightguard.formats.signatures import explain
 from weightguard.limits import LIMITS
 from weightguard.models import INDEX_SUFFIX, WEIGHT_NAMES, Folder, WeightFile, companions, index_files, is_sidecar
 from weightguard.stores import ByteSource
@@ -130,7 +131,7 @@ class _Reader:
                 _check_unchanged(source)
                 self._add(at, source.size, replace(container, findings=(*container.findings, *hidden)))
             else:
-                self._text(at, source)
+                self._text(at, source, head)
         except Unreadable as error:
             self._refuse(at, source.size, error)
             if any(reader.NAME in _UNMISTAKABLE for reader in readers):
@@ -180,10 +181,10 @@ class _Reader:
             text = f"{contents.unexplained} bytes of the archive that no rule of {contents.kind} explains"
             raise Unreadable("unrecognised", text)
 
-    def _text(self, at: _At, source: ByteSource) -> None:
+    def _text(self, at: _At, source: ByteSource, head: bytes) -> None:
         """A file that holds no weights; the text of a sidecar is kept."""
         if source.size:
-            identify(source, LIMITS)
+            explain(source, head, LIMITS)
             self._findings += _zip_finding(at, source)
         if at.name.endswith(WEIGHT_NAMES):
             if source.size == 0:
@@ -195,7 +196,8 @@ class _Reader:
             text = source.read(0, source.size)
             _check_unchanged(source)
             self._texts[at.folder][at.name] = text
-        _check_unchanged(source)
+        else:
+            _check_unchanged(source)
 
     def _add(self, at: _At, size: int, container: Container) -> None:
         misnamed = _misnamed(at)
@@ -253,14 +255,14 @@ class _Reader:
 
     def result(self) -> Reading:
         """All of it; what one file says about the bytes of another stands for what was made of that one alone."""
-        for shown, part in self._parts.items():
+        # not a container of its own, whatever is wrong with it
+        parts = {p: x for p, x in self._parts.items() if p not in self._claimed or x.container.format == _PIECES}
+        self.unread = [u for u in self.unread if u.path not in parts]
+        for shown, part in parts.items():
             at = _At(shown)
-            if shown in self._claimed and part.container.format != _PIECES:  # a container of its own, whatever is wrong with it
-                continue
             self._weights[at.folder].pop(at.name, None)
             self._failed[at.folder].discard(at.name)
             self._let_be.pop(shown, None)
-            self.unread = [u for u in self.unread if u.path != shown]
             self._check_explained(at, part.container)
         self._say_let_be()
         names = sorted({*self._weights, *self._texts, *self._failed, *(f.folder for f in self._found.values())})

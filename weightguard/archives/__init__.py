@@ -20,26 +20,15 @@ def unpack(source: ByteSource, head: bytes, limits: Limits, budget: list[int]) -
         from weightguard.archives import zips
 
         return zips.unpack(source, limits, budget)
-    if head[257:262] == b"ustar" or _is_old_tar(head):
+    if head[257:262] == b"ustar" or head[148:156].strip(b"\0 ").isdigit():
         from weightguard.archives import tar
 
-        return tar.unpack(source, limits)
+        if tar.sniff(head):
+            return tar.unpack(source, limits)
     from weightguard.archives import streams
 
     kind = streams.kind_of(head)
     return streams.unpack(source, kind, limits, budget) if kind else None
-
-
-def _is_old_tar(head: bytes) -> bool:
-    """A header from before POSIX: no magic, but its checksum is right (Unix V7)."""
-    if len(head) < 512 or head[156:157] not in b"\x00012" or not head[:1].strip(b"\0 "):
-        return False
-    field = head[148:156].strip(b"\0 ")
-    return (
-        bool(field)
-        and field.isdigit()
-        and int(field, 8 if b"8" not in field and b"9" not in field else 10) == (sum(head[:148]) + sum(head[156:512]) + 8 * 32)
-    )
 
 
 __all__ = ["Contents", "Entry", "unpack"]

@@ -115,8 +115,8 @@ def _pump(source: ByteSource, kind: str, out: Unpacked, limits: Limits, budget: 
 
 
 def _left(stream: Any) -> bytes:
-    tail = getattr(stream, "unconsumed_tail", b"")
-    return tail if isinstance(tail, bytes) else b""
+    """Input that a decoder has given back; bz2's and lzma's keep theirs."""
+    return bytes(getattr(stream, "unconsumed_tail", b""))
 
 
 def _take(data: bytes, out: Unpacked, consumed: int, limits: Limits, budget: list[int]) -> None:
@@ -135,34 +135,16 @@ def _begins_zlib(head: bytes) -> bool:
         return False
 
 
-class _Whole:
-    """bz2 and lzma keep unread input inside: `needs_input` says when; here they look like zlib's objects."""
-
-    def __init__(self, inner: Any) -> None:
-        self._inner = inner
-
-    @property
-    def eof(self) -> bool:
-        return bool(self._inner.eof)
-
-    @property
-    def unused_data(self) -> bytes:
-        return bytes(self._inner.unused_data)
-
-    def decompress(self, data: bytes, most: int) -> bytes:
-        return bytes(self._inner.decompress(data, most))
-
-
 def _decoder(kind: str) -> Callable[[], Any]:
     if kind == "gzip":
         return lambda: zlib.decompressobj(31)
     if kind == "zlib":
         return lambda: zlib.decompressobj(15)
     if kind == "bzip2":
-        return lambda: _Whole(bz2.BZ2Decompressor())
+        return bz2.BZ2Decompressor
     if kind in ("xz", "lzma"):
         container = lzma.FORMAT_XZ if kind == "xz" else lzma.FORMAT_ALONE
-        return lambda: _Whole(lzma.LZMADecompressor(container, memlimit=256 << 20))
+        return lambda: lzma.LZMADecompressor(container, memlimit=256 << 20)
     try:
         import zstandard
     except ImportError as error:

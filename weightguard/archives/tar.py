@@ -21,6 +21,18 @@ _FILES = b"\x0007"
 _LINKS = b"12"
 
 
+def sniff(head: bytes) -> bool:
+    """The magic of POSIX or, in a header from before it (Unix V7), a name, a known type and the right checksum."""
+    if head[257:262] == b"ustar":
+        return True
+    if len(head) < _BLOCK or head[156:157] not in b"\x00012" or not head[:1].strip(b"\0 "):
+        return False
+    try:
+        return _sum_is_right(head[:_BLOCK])
+    except Unreadable:
+        return False
+
+
 def unpack(source: ByteSource, limits: Limits) -> Contents:
     """The members of a tar archive, as slices of it. Raises `Unreadable`."""
     contents = Contents("tar")
@@ -40,7 +52,8 @@ def unpack(source: ByteSource, limits: Limits) -> Contents:
         count += 1
         if count > limits.archive_members:
             raise Unreadable("limit", f"tar: more than {limits.archive_members} members")
-        _check_sum(block, at)
+        if not _sum_is_right(block):
+            raise Unreadable("malformed", f"tar: no header at byte {at}")
         kind, size = block[156:157], _number(block[124:136])
         data_at = at + _BLOCK
         if "size" in pax or "size" in common:
@@ -114,13 +127,12 @@ def _after(source: ByteSource, at: int) -> int:
     return unexplained
 
 
-def _check_sum(block: bytes, at: int) -> None:
+def _sum_is_right(block: bytes) -> bool:
     """ "The chksum field": the sum of the header's bytes, itself taken as blanks; some old writers summed signed bytes."""
     field = _number(block[148:156])
     rest = block[:148] + b" " * 8 + block[156:]
     total = sum(rest)
-    if field not in (total, total - 256 * sum(b > 127 for b in rest)):
-        raise Unreadable("malformed", f"tar: no header at byte {at}")
+    return field in (total, total - 256 * sum(b > 127 for b in rest))
 
 
 def _number(field: bytes) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable
 from functools import partial
 
@@ -44,29 +43,10 @@ def _open(
     stored = Slice(source, archive.offset(member), member.stored, f"{source.name}/{path}", beside(openers, path))
     if member.method != DEFLATED:
         return stored
-    out = Unpacked(stored.name, stored.beside)
-    _inflate(stored, member, out, limits, budget)
-    return out
-
-
-def _inflate(stored: ByteSource, member: Member, out: Unpacked, limits: Limits, budget: list[int]) -> None:
     if member.size > FREE + limits.unpacked_ratio * member.stored or member.size > budget[0]:
         raise Unreadable("limit", f"zip: {member.name[:80]!r} unpacks to {member.size} bytes from {member.stored}")
     budget[0] -= member.size
-    stream = zlib.decompressobj(-15)
-    crc = 0
-    try:
-        for at in range(0, stored.size, _CHUNK):
-            pending = stored.read(at, min(_CHUNK, stored.size - at))
-            while pending and out.size <= member.size:
-                data = stream.decompress(pending, _CHUNK)
-                crc = zlib.crc32(data, crc)
-                out.write(data)
-                pending = stream.unconsumed_tail
-        data = stream.flush(_CHUNK)
-        crc = zlib.crc32(data, crc)
-        out.write(data)
-    except zlib.error as error:
-        raise Unreadable("malformed", f"zip: {member.name[:80]!r} isn't a deflate stream") from error
-    if out.size != member.size or not stream.eof or stream.unused_data or crc != member.crc:
-        raise Unreadable("inconsistent", f"zip: {member.name[:80]!r} doesn't have its size and checksum")
+    out = Unpacked(stored.name, stored.beside)
+    for piece in archive.inflated(member):
+        out.write(piece)
+    return out

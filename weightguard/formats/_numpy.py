@@ -11,6 +11,7 @@ from math import prod
 from typing import NamedTuple
 
 from weightguard.errors import Unreadable
+from weightguard.formats._numpy_kinds import KINDS
 from weightguard.tensors import DTYPE_CODES
 
 MAGIC = b"\x93NUMPY"
@@ -27,23 +28,10 @@ _TOKEN = re.compile(
 _CLOSING = {"[": "]", "(": ")", "{": "}"}
 _WORDS = {"True": True, "False": False, "None": None}
 _CODES = {
-    "b1": "BOOL",
+    **KINDS,
     "?": "BOOL",
-    "i1": "I8",
-    "i2": "I16",
-    "i4": "I32",
-    "i8": "I64",
-    "u1": "U8",
-    "u2": "U16",
-    "u4": "U32",
-    "u8": "U64",
-    "f2": "F16",
-    "f4": "F32",
-    "f8": "F64",
     "f12": "F128",
     "f16": "F128",
-    "c8": "C64",
-    "c16": "C128",
     # ml_dtypes' bfloat16 and its eight-bit types have no code of their own
     "V2": "BF16",
     "V1": "F8_E4M3",

@@ -9,7 +9,7 @@ import numpy as np
 
 from weightguard.errors import Unreadable
 from weightguard.formats._pickle.abstract import Globals
-from weightguard.formats._pickle.findings import constant_findings, name_findings, naming_calls, structure_findings
+from weightguard.formats._pickle.findings import naming_calls, pickle_findings
 from weightguard.formats._pickle.legacy import load_nested
 from weightguard.formats._pickle.machine import run
 from weightguard.formats._pickle.rebuild import Collector
@@ -49,8 +49,7 @@ class Objects:
     ) -> Container:
         """The container of a file of `size` bytes; tables, tensors: its other arrays, and their bytes in the file."""
         to = self._to
-        findings = [*name_findings(self._seen, self._path), *constant_findings(to.texts, self._path, self._limits)]
-        findings += structure_findings(to, self._path)
+        findings = pickle_findings(self._seen, to, self._path, self._limits)
         unexplained += self._stray + to.storages.uncovered() + to.stray_bytes(self._seen.blobs)
         room = max(0, size - padding - unexplained)
         tensors = min(room, tensors + sum(to.storages.sizes) - to.storages.uncovered())

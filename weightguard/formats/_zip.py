@@ -23,7 +23,7 @@ from weightguard.stores import ByteSource
 STORED, DEFLATED = 0, 8
 
 _LOCAL = Struct("<4s5H3I2H")  # 4.3.7
-_CENTRAL = Struct("<4s4x2H4x3I4H6xI")  # 4.3.12, without versions, time, date and attributes
+CENTRAL = Struct("<4s4x2H4x3I4H6xI")  # 4.3.12, without versions, time, date and attributes
 _ZIP64_END = Struct("<4sQ2H2I4Q")  # 4.3.14
 _ZIP64_LOCATOR = Struct("<4sIQI")  # 4.3.15
 _END = Struct("<4s4H2IH")  # 4.3.16
@@ -44,8 +44,7 @@ _PADDING = 0x4246  # "FB": torch's alignment, filled with Z (caffe2/serialize/in
 _WHOLE = 4 << 20  # a file up to this size is read at once
 _TAIL = 66_000
 _BRIDGE = 64 << 10  # local headers nearer than this are read together
-_LOOSE = 16 << 20
-_U16 = Struct("<H").unpack_from
+_PIECE = 1 << 20
 _FEWEST = 1000  # members that are worth columns
 _REACH = 1024  # bytes from a local header to its end: longer ones are read by themselves
 _AROUND = 224  # bytes read around a local header: the descriptor before it, its name and padding
@@ -151,6 +150,32 @@ class Archive:
             raise Unreadable("inconsistent", f"zip: {member.name[:80]!r} doesn't have its checksum")
         return data
 
+    def inflated(self, member: Member) -> Iterator[bytes]:
+        """A deflated member in pieces of at most 1 MiB, nothing of it kept; raises `Unreadable` where it isn't what it says.
+
+        Bytes behind the end of the stream are an error too: no reader shows them.
+        """
+        stream = zlib.decompressobj(-15)
+        begin, left, size, crc = self.offset(member), member.stored, 0, 0
+        try:
+            while left and size <= member.size and not stream.eof:
+                pending = self._bytes(begin + member.stored - left, min(_PIECE, left))
+                left -= len(pending)
+                while pending and size <= member.size and not stream.eof:
+                    piece = stream.decompress(pending, _PIECE)
+                    pending = stream.unconsumed_tail
+                    size, crc = size + len(piece), zlib.crc32(piece, crc)
+                    yield piece
+            piece = stream.flush()  # what waited behind the bound of the last piece
+            size, crc = size + len(piece), zlib.crc32(piece, crc)
+            yield piece
+        except zlib.error as error:
+            raise Unreadable("malformed", f"zip: {member.name[:80]!r} isn't a deflate stream") from error
+        if size != member.size or not stream.eof or stream.unused_data or left:
+            raise Unreadable("inconsistent", f"zip: {member.name[:80]!r} doesn't inflate to {member.size} bytes")
+        if crc != member.crc:
+            raise Unreadable("inconsistent", f"zip: {member.name[:80]!r} doesn't have its checksum")
+
     def offset(self, member: Member) -> int:
         """Where the bytes of a member, compressed or not, begin in the file."""
         return self._data[member.name]
@@ -200,7 +225,7 @@ class Archive:
             raise Unreadable("unsupported", "zip: an archive of several parts")
         if count > self._limits.archive_members or length > self._limits.member_bytes:
             raise Unreadable("limit", f"zip: {count} members")
-        if start + length > end or count * _CENTRAL.size > length:
+        if start + length > end or count * CENTRAL.size > length:
             raise Unreadable("inconsistent", "zip: its central directory doesn't fit in it")
         self.unexplained += end - start - length
         self._count = count
@@ -232,7 +257,7 @@ class Archive:
         sizes = np.full(int(rows[:, 0].max()) + 1, -1, np.int64)
         sizes[rows[:, 0]] = rows[:, 3]
         begin, end = info.tolist()
-        entry = _CENTRAL.unpack_from(directory, int(rows[-1, 1]))
+        entry = CENTRAL.unpack_from(directory, int(rows[-1, 1]))
         flags, method, crc, stored, size = entry[1:6]
         raw = directory[end - entry[6] : end]
         last = Member(raw.decode("ascii"), method, flags, crc, stored, size, entry[10], raw)
@@ -508,46 +533,6 @@ def inflate(data: bytes, size: int, name: str) -> bytes:
     if len(out) != size or not stream.eof or stream.unused_data:
         raise Unreadable("inconsistent", f"zip: {name[:80]!r} doesn't inflate to {size} bytes")
     return out
-
-
-def loose_pickles(source: ByteSource) -> Iterator[tuple[bytes, int]]:
-    """Best effort for an archive that was refused: where its members named *.pkl, or that look like pickles, begin.
-
-    Yields (bytes, offset). Whatever directory, flags, checksums and sizes say: some reader may take it. Only the
-    first and last 16 MB of a large file are looked through, and the first 64 such members.
-    """
-    size = source.size
-    spans = [(0, size)] if size <= 2 * _LOOSE else [(0, _LOOSE), (size - _LOOSE, _LOOSE)]
-    left = 64
-    for base, length in spans:
-        data = source.read(base, length)
-        named = {at - base for at in _pickles_in_directory(data)}
-        at = data.find(b"PK\3\4")
-        while at >= 0 and at + 30 <= len(data) and left:
-            name_length, extra_length = _U16(data, at + 26)[0], _U16(data, at + 28)[0]
-            name = data[at + 30 : at + 30 + name_length].lower()
-            start = at + 30 + name_length + extra_length
-            if at in named or name.endswith((b".pkl", b".pickle")) or data[start : start + 1] == b"\x80":
-                left -= 1
-                yield (_partly(data[start:]), 0) if _U16(data, at + 8)[0] == DEFLATED else (data, start)
-            at = data.find(b"PK\3\4", at + 4)
-
-
-def _pickles_in_directory(data: bytes) -> Iterator[int]:
-    """Offsets of the local headers of members that anything like a directory entry names *.pkl."""
-    at = data.find(b"PK\1\2")
-    while at >= 0 and at + 46 <= len(data):
-        entry = _CENTRAL.unpack_from(data, at)
-        if data[at + 46 : at + 46 + entry[6]].lower().endswith((b".pkl", b".pickle")):
-            yield entry[10]
-        at = data.find(b"PK\1\2", at + 4)
-
-
-def _partly(data: bytes) -> bytes:
-    try:
-        return zlib.decompressobj(-15).decompress(data, _LOOSE)
-    except zlib.error:
-        return b""
 
 
 def _padding(length: int) -> bytes:

@@ -6,11 +6,15 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from struct import Struct
+from typing import TYPE_CHECKING
 
 from weightguard.errors import Unreadable
 from weightguard.limits import Limits
 from weightguard.stores import ByteSource
 from weightguard.values import Finding
+
+if TYPE_CHECKING:
+    from weightguard.formats._pickle.abstract import Globals
 
 _END = Struct("<4s4H2IH")  # PKWARE APPNOTE 6.3.10, section 4.3.16
 _TAIL = _END.size + 0xFFFF
@@ -23,7 +27,6 @@ def dangers_in(data: bytes, path: str, limits: Limits) -> list[Finding]:
     from weightguard.formats._pickle.abstract import Globals
     from weightguard.formats._pickle.findings import name_findings
     from weightguard.formats._pickle.machine import run
-    from weightguard.formats._zip import loose_pickles
     from weightguard.stores.memory import InMemory
 
     seen = Globals()
@@ -32,12 +35,20 @@ def dangers_in(data: bytes, path: str, limits: Limits) -> list[Finding]:
         with suppress(Unreadable):  # what fails late has still named what it calls
             run(data, at, short, seen)
     if b"PK\3\4" in data:
-        with suppress(Unreadable):
-            for inner, start in loose_pickles(InMemory(path, data)):
-                with suppress(Unreadable):
-                    run(inner, start, short, seen)
+        run_loose(InMemory(path, data), short, seen)
     found = name_findings(seen, path, " from bytes that no rule of its format explains")
     return [f for f in found if f.severity == "critical"]
+
+
+def run_loose(source: ByteSource, limits: Limits, seen: Globals) -> None:
+    """Runs every pickle of a broken or hidden zip, whichever copy of it a reader would take."""
+    from weightguard.formats._pickle.machine import run
+    from weightguard.formats._zip_loose import loose_pickles
+
+    with suppress(Unreadable):
+        for data, start in loose_pickles(source):
+            with suppress(Unreadable):
+                run(data, start, limits, seen)
 
 
 def _pickles(data: bytes) -> Iterator[int]:

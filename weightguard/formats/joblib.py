@@ -40,7 +40,7 @@ def read(source: ByteSource, limits: Limits) -> Container:
 
 def _read(source: ByteSource, limits: Limits, seen: Globals) -> Container:
     from weightguard.formats._joblib_stream import scan
-    from weightguard.formats._pickle.findings import constant_findings, name_findings, structure_findings
+    from weightguard.formats._pickle.findings import pickle_findings
     from weightguard.formats._pickle.legacy import load_nested
     from weightguard.formats._pickle.rebuild import Collector
     from weightguard.formats._pickle.storages import Storages
@@ -55,8 +55,7 @@ def _read(source: ByteSource, limits: Limits, seen: Globals) -> Container:
     tensors, padding = _sum(stream)
     constants = sum(to.storages.sizes) - tensors  # arrays within the pickle, as bytes of it
     unexplained = source.size - stream.end + stray + to.storages.uncovered() + to.stray_bytes(seen.blobs)
-    findings = [*name_findings(seen, source.name), *constant_findings(to.texts, source.name, limits)]
-    findings += structure_findings(to, source.name)
+    findings = pickle_findings(seen, to, source.name, limits)
     room = max(0, source.size - padding - unexplained)
     held = min(room, tensors + constants - to.storages.uncovered())
     return Container(NAME, to.table(), {}, to.scalars, tuple(findings), Accounts(held, room - held, padding, unexplained))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from typing import TYPE_CHECKING
 
 from weightguard.errors import Unreadable
@@ -57,7 +56,7 @@ def read(source: ByteSource, limits: Limits) -> Container:
             budget -= member.size
             if budget < 0 or member.size > _FREE + limits.unpacked_ratio * member.stored:
                 raise Unreadable("limit", f"npz: {name[:80]!r} inflates to {member.size} bytes from {member.stored}")
-            header = parse_header(_inflate(source, archive, member))
+            header = parse_header(_first(archive, member))
         if header.objects:
             from weightguard.formats._numpy_objects import Objects
 
@@ -87,29 +86,9 @@ def _excess(header: Header, member: Member, name: str) -> int:
     return member.size - size
 
 
-def _inflate(source: ByteSource, archive: Archive, member: Member) -> bytes:
-    """The first bytes of a deflated member, all of which is inflated: neither more nor less may come out than it says.
-
-    Bytes behind the end of the stream would be bytes that no array shows.
-    """
-    stream = zlib.decompressobj(-15)
+def _first(archive: Archive, member: Member) -> bytes:
+    """The first bytes of a deflated member, all of which is inflated: bytes behind its stream would be ones that no array shows."""
     first = b""
-    begin, size, crc = archive.offset(member), 0, 0
-    left = member.stored
-    try:
-        while left and size <= member.size and not stream.eof:
-            pending = source.read(begin + member.stored - left, min(_CHUNK, left))
-            left -= len(pending)
-            while pending and size <= member.size and not stream.eof:
-                out = stream.decompress(pending, _CHUNK)
-                pending = stream.unconsumed_tail
-                first += out[: FIRST - len(first)]
-                size += len(out)
-                crc = zlib.crc32(out, crc)
-    except zlib.error as error:
-        raise Unreadable("malformed", f"npz: {member.name[:80]!r} isn't a deflate stream") from error
-    if size != member.size or not stream.eof or stream.unused_data or left:
-        raise Unreadable("inconsistent", f"npz: {member.name[:80]!r} doesn't inflate to {member.size} bytes")
-    if crc != member.crc:
-        raise Unreadable("inconsistent", f"npz: {member.name[:80]!r} doesn't have its checksum")
+    for piece in archive.inflated(member):
+        first += piece[: FIRST - len(first)]
     return first

@@ -12,14 +12,7 @@ from dataclasses import replace
 from weightguard.errors import Unreadable
 from weightguard.formats._pickle.abstract import Globals
 from weightguard.formats._pickle.distributed import starts_distributed
-from weightguard.formats._pickle.findings import (
-    account,
-    constant_findings,
-    name_findings,
-    naming_calls,
-    severity,
-    structure_findings,
-)
+from weightguard.formats._pickle.findings import account, naming_calls, pickle_findings, severity
 from weightguard.formats._pickle.legacy import load_nested, starts_legacy
 from weightguard.formats._pickle.machine import run
 from weightguard.formats._pickle.opcodes import HIGHEST_PROTOCOL
@@ -126,7 +119,6 @@ def _read(source: ByteSource, limits: Limits, seen: Globals) -> Container:
     unexplained = len(data) - end + load_nested(seen, to, limits)
     for i, value in enumerate(values):
         to.walk(value, f"#{i}" if i else "")
-    findings = [*name_findings(seen, source.name), *constant_findings(to.texts, source.name, limits)]
-    findings += structure_findings(to, source.name)
+    findings = pickle_findings(seen, to, source.name, limits)
     unexplained += to.storages.uncovered() + to.stray_bytes(seen.blobs)
     return Container(NAME, to.table(), {}, to.scalars, tuple(findings), account(source.size, to, unexplained), shapes=to.shapes)

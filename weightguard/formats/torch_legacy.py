@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from weightguard.errors import Unreadable
 from weightguard.formats._pickle.abstract import Globals
-from weightguard.formats._pickle.findings import account, constant_findings, name_findings, naming_calls, structure_findings
+from weightguard.formats._pickle.findings import account, naming_calls, pickle_findings
 from weightguard.formats._pickle.legacy import Head, check_storages, load_nested, read_head, starts_legacy
 from weightguard.formats._pickle.rebuild import Collector
 from weightguard.formats._pickle.storages import Storages
@@ -43,8 +43,7 @@ def _read(source: ByteSource, limits: Limits, seen: Globals) -> Container:
     end = check_storages(head, fetch, source.size, storages)
     unexplained = source.size - end + load_nested(seen, to, limits)
     to.walk(head.value)
-    findings = [*name_findings(seen, source.name), *constant_findings(to.texts, source.name, limits)]
-    findings += structure_findings(to, source.name)
+    findings = pickle_findings(seen, to, source.name, limits)
     unexplained += storages.uncovered() + to.stray_bytes(seen.blobs)
     accounts = account(source.size, to, unexplained)
     return Container(NAME, to.table(), {"byteorder": head.order}, to.scalars, tuple(findings), accounts, shapes=to.shapes)

@@ -10,7 +10,7 @@ import re
 
 from weightguard.errors import Unreadable
 from weightguard.formats._pickle.abstract import Globals
-from weightguard.formats._pickle.findings import account, constant_findings, name_findings, naming_calls, structure_findings
+from weightguard.formats._pickle.findings import account, naming_calls, pickle_findings
 from weightguard.formats._pickle.legacy import load_nested
 from weightguard.formats._pickle.machine import run
 from weightguard.formats._pickle.rebuild import Collector
@@ -79,8 +79,7 @@ def _read(source: ByteSource, limits: Limits, seen: Globals) -> Container:
     for name, member in members.items():
         if name not in explained and not _is_known(archive.read(member) if member.size <= limits.text_bytes else b"\0", name):
             unexplained += max(member.stored, member.size)
-    findings = [*name_findings(seen, source.name), *constant_findings(to.texts, source.name, limits)]
-    findings += structure_findings(to, source.name)
+    findings = pickle_findings(seen, to, source.name, limits)
     findings.append(Finding("packaged-code", "medium", "carries Python code, which runs when it is loaded", source.name))
     unexplained += to.storages.uncovered() + to.stray_bytes(seen.blobs)
     accounts = account(source.size, to, unexplained, archive.padding)

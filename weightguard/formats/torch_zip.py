@@ -8,7 +8,6 @@ the bytes of the storage KEY; TorchScript adds constants.pkl with constants/KEY,
 from __future__ import annotations
 
 import re
-from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -18,12 +17,12 @@ import numpy.typing as npt
 
 from weightguard.errors import Unreadable
 from weightguard.formats._pickle.abstract import Globals
-from weightguard.formats._pickle.findings import account, constant_findings, name_findings, naming_calls, structure_findings
+from weightguard.formats._pickle.findings import account, naming_calls, pickle_findings
 from weightguard.formats._pickle.legacy import load_nested
 from weightguard.formats._pickle.machine import run
 from weightguard.formats._pickle.rebuild import Collector
 from weightguard.formats._pickle.storages import Storages, register
-from weightguard.formats.hidden import dangers_in
+from weightguard.formats.hidden import dangers_in, run_loose
 from weightguard.formats.protocol import Container
 from weightguard.limits import Limits
 from weightguard.stores import ByteSource
@@ -66,19 +65,8 @@ def read(source: ByteSource, limits: Limits) -> Container:
         try:
             return _read(source, limits, seen)
         except Unreadable:
-            _look_at_all(source, limits, seen)
+            run_loose(source, replace(limits, pickle_opcodes=min(limits.pickle_opcodes, 1_000_000)), seen)
             raise
-
-
-def _look_at_all(source: ByteSource, limits: Limits, seen: Globals) -> None:
-    """Runs every pickle of a refused archive, whichever copy of it a reader would take."""
-    from weightguard.formats._zip import loose_pickles
-
-    short = replace(limits, pickle_opcodes=min(limits.pickle_opcodes, 1_000_000))
-    with suppress(Unreadable):
-        for data, start in loose_pickles(source):
-            with suppress(Unreadable):
-                run(data, start, short, seen)
 
 
 def _read(source: ByteSource, limits: Limits, seen: Globals) -> Container:
@@ -116,8 +104,7 @@ def _read(source: ByteSource, limits: Limits, seen: Globals) -> Container:
             unexplained += max(member.stored, member.size)
             if member.size <= _LOOKED_INTO:
                 hidden += dangers_in(archive.read(member), source.name, limits)
-    findings = [*hidden, *name_findings(seen, source.name), *constant_findings(to.texts, source.name, limits)]
-    findings += structure_findings(to, source.name)
+    findings = [*hidden, *pickle_findings(seen, to, source.name, limits)]
     if script:
         findings.append(
             Finding("torchscript-code", "info", "carries TorchScript code, which runs when it is used", source.name)

@@ -49,7 +49,6 @@ def merge_copies(groups: list[Group]) -> list[Group]:
         shapes = _shapes(group)
         for at, other in enumerate(merged):
             alike = shapes and len(shapes) * 10 >= len(known[at]) * 9 and not shapes - known[at]
-            # of packed words the same shape may stand for more weights
             if alike and not group.missing and len(other.copies) < _MOST_COPIES and _is_another_form(group, other):
                 text = f"the same names and shapes as {other.path}: counted once"
                 found = Finding("duplicate-weights", "info", text, group.path)

@@ -56,9 +56,9 @@ def count(model: Model, tied: bool) -> Parameters:
     if tied:
         tie_by_config(table, roles, logical)
     possible, unknown = _unexplained(table, roles)
-    floating = np.isin(table.dtypes, sorted(FLOATING))
-    values = np.where(floating & (roles == BUFFER), table.elements, logical)
-    unused = sum(table.elements[floating & (roles == BUFFER)].tolist())
+    buffers = (roles == BUFFER) & np.isin(table.dtypes, sorted(FLOATING))
+    values = np.where(buffers, table.elements, logical)
+    unused = sum(table.elements[buffers].tolist())
     unused += sum(more * sum(values[table.dtypes == code].tolist()) for code, more in _WIDE.items())
     slots: dict[str, int] = {}
     for row in np.flatnonzero(roles == OPTIMIZER).tolist():

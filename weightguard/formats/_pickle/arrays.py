@@ -12,6 +12,7 @@ from struct import Struct
 from typing import TYPE_CHECKING
 
 from weightguard.errors import Unreadable
+from weightguard.formats._numpy_kinds import KINDS
 from weightguard.formats._pickle.abstract import Global, Object, Value
 from weightguard.formats._pickle.layout import MOST, Extent
 from weightguard.formats._pickle.storages import TORCH_DTYPES, Dtype, Slice
@@ -20,24 +21,6 @@ from weightguard.tensors import DTYPE_CODES
 if TYPE_CHECKING:
     from weightguard.formats._pickle.rebuild import Child, Collector
 
-_KINDS = {
-    "b1": "BOOL",
-    "i1": "I8",
-    "i2": "I16",
-    "i4": "I32",
-    "i8": "I64",
-    "u1": "U8",
-    "u2": "U16",
-    "u4": "U32",
-    "u8": "U64",
-    "f2": "F16",
-    "f4": "F32",
-    "f8": "F64",
-    "c8": "C64",
-    "c16": "C128",
-    "M8": "I64",
-    "m8": "I64",
-}
 _SCALARS = {k: Struct("<" + f) for k, f in zip("b1 i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8".split(), "?bhiqBHIQefd", strict=True)}
 _BUFFERS = ("builtins.bytes", "__builtin__.bytes", "builtins.bytearray", "__builtin__.bytearray")
 _BYTES = Dtype(DTYPE_CODES["U8"], 1)
@@ -96,7 +79,7 @@ def _array(to: Collector, name: str, shape: Value, dtype: Value, data: Value) ->
     if raw is None or len(raw) != count * size:
         found = "no bytes" if raw is None else f"{len(raw)} bytes"
         raise Unreadable("inconsistent", f"array {name[:80]!r}: {count} x {size} bytes announced, {found} given")
-    known = _KINDS.get(code)
+    known = KINDS.get(code)
     if known is None and code in TORCH_DTYPES:
         element = TORCH_DTYPES[code]
     elif known is not None:

@@ -55,6 +55,11 @@ def naming_calls(seen: Globals) -> Iterator[None]:
         raise Unreadable(error.reason, f"{error.detail}; loading it calls {', '.join(names[:5])}") from error
 
 
+def pickle_findings(seen: Globals, to: Collector, path: str, limits: Limits) -> list[Finding]:
+    """All that is to be said of pickles that have been run and walked: names, constants that are pickles, odd tensors."""
+    return [*name_findings(seen, path), *constant_findings(to.texts, path, limits), *structure_findings(to, path)]
+
+
 def name_findings(seen: Globals, path: str, within: str = "") -> list[Finding]:
     """One finding a name outside of the allow-list, the worst first."""
     judged = [(severity(g.uses, g.module, g.name), g) for g in seen.values()]
