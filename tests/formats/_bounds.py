@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from math import prod
 
 from weightguard.errors import Unreadable
+from weightguard.formats import identify
 from weightguard.formats.protocol import Container, Format
 from weightguard.limits import LIMITS
 from weightguard.stores.memory import InMemory
+from weightguard.tensors import DTYPES
 
 SECONDS = 5.0
 
@@ -29,6 +32,24 @@ def attempt(reader: Format, data: bytes, others: Mapping[str, bytes] | None = No
     if not container.parts:
         assert int(container.tensors.spans.max(initial=0)) <= len(data)
     return container
+
+
+def identified(data: bytes, name: str, form: str | None = None, others: Mapping[str, bytes] | None = None) -> Container:
+    """The container that the file is (of this format), each of its bytes accounted for once."""
+    container = identify(InMemory(name, data, others), LIMITS)
+    assert container is not None and form in (None, container.format)
+    a = container.accounts
+    assert a.tensors + a.headers + a.padding + a.unexplained == len(data)
+    return container
+
+
+def rows(container: Container) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """name -> (dtype, shape); names are unique, all of one file, and elements as many as the shapes say."""
+    t = container.tensors
+    found = {n: (DTYPES[t.dtypes[i]][0], t.shape(i)) for i, n in enumerate(t.names)}
+    assert len(found) == len(t) and t.files.tolist() == [0] * len(t)
+    assert t.elements.tolist() == [prod(shape) for _, shape in found.values()]
+    return found
 
 
 def counted(found: Container | Unreadable) -> list[tuple[str, tuple[int, ...], int, int]] | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.formats._bounds import identified
 from tests.formats._gguf_files import V3, Info, gguf, llama
 from tests.layouts import scan_json
 from weightguard.errors import Unreadable
@@ -54,11 +55,7 @@ def zipalign(front: bytes, members: dict[str, bytes]) -> bytes:
 
 
 def read(data: bytes) -> Container:
-    container = identify(InMemory("m.llamafile", data), LIMITS)
-    assert container is not None and container.format == "llamafile"
-    a = container.accounts
-    assert a.tensors + a.headers + a.padding + a.unexplained == len(data)
-    return container
+    return identified(data, "m.llamafile", "llamafile")
 
 
 @pytest.mark.parametrize("front", [APE, ELF, JUST_APE], ids=["ape", "elf", "ape without windows"])

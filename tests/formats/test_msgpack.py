@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 import random
-from math import prod
 from typing import Any
 
 import msgpack as packer
@@ -14,13 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tests.formats._bounds import attempt, check_truncations, unexplained
+from tests.formats._bounds import attempt, check_truncations, identified, rows, unexplained
 from weightguard.errors import Unreadable
-from weightguard.formats import identify, msgpack
+from weightguard.formats import msgpack
 from weightguard.formats.protocol import Container
 from weightguard.limits import LIMITS
 from weightguard.stores.memory import InMemory
-from weightguard.tensors import DTYPES
 
 W = np.ones((3, 4), "f4")
 ARRAY = 1
@@ -57,18 +55,7 @@ def chunked(value: Any, size: int) -> dict[str, Any]:
 
 
 def read(data: bytes) -> Container:
-    container = identify(InMemory("flax_model", data), LIMITS)
-    assert container is not None and container.format == "msgpack"
-    a = container.accounts
-    assert a.tensors + a.headers + a.padding + a.unexplained == len(data)
-    return container
-
-
-def rows(container: Container) -> dict[str, tuple[str, tuple[int, ...]]]:
-    t = container.tensors
-    found = {n: (DTYPES[t.dtypes[i]][0], t.shape(i)) for i, n in enumerate(t.names)}
-    assert len(found) == len(t) and t.elements.tolist() == [prod(t.shape(i)) for i in range(len(t))]
-    return found
+    return identified(data, "flax_model", "msgpack")
 
 
 def refused(data: bytes, *reasons: str) -> None:

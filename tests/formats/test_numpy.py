@@ -11,7 +11,6 @@ import pickle
 import struct
 import zipfile
 import zlib
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -20,13 +19,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tests.formats._bounds import attempt, check_truncations, unexplained
+from tests.formats._bounds import attempt, check_truncations, identified, rows, unexplained
 from weightguard.errors import Unreadable
 from weightguard.formats import identify, npy, npz
 from weightguard.formats.protocol import Container
 from weightguard.limits import LIMITS
 from weightguard.stores.memory import InMemory
-from weightguard.tensors import DTYPES
 
 PLAIN = {
     "f4": "F32",
@@ -62,19 +60,7 @@ def archived(compressed: bool = False, **arrays: Any) -> bytes:
 
 
 def read(data: bytes) -> Container:
-    container = identify(InMemory("arrays", data), LIMITS)
-    assert container is not None
-    a = container.accounts
-    assert a.tensors + a.headers + a.padding + a.unexplained == len(data)
-    return container
-
-
-def rows(container: Container) -> dict[str, tuple[str, tuple[int, ...]]]:
-    t = container.tensors
-    found = {n: (DTYPES[t.dtypes[i]][0], t.shape(i)) for i, n in enumerate(t.names)}
-    assert len(found) == len(t) and t.files.tolist() == [0] * len(t)
-    assert t.elements.tolist() == [prod(t.shape(i)) for i in range(len(t))]
-    return found
+    return identified(data, "arrays")
 
 
 def refused(data: bytes, *reasons: str) -> str:
