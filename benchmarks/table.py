@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
@@ -32,7 +33,9 @@ def ratio(ours: Callable[[], object], theirs: Callable[[], object], pairs: int =
 
 
 def process(*arguments: str) -> Callable[[], object]:
-    return lambda: subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
+    """A whole process, whose modules are compiled as an installation's are: pip compiles, a checkout keeps what it has run."""
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    return lambda: subprocess.run([sys.executable, *arguments], check=True, capture_output=True, env=environment)
 
 
 def main() -> None:
