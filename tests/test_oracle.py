@@ -206,7 +206,11 @@ def test_without_a_config_the_bound_is_no_lower(tmp_path: Path, model_type: str)
     known = scanned(truth.folder)
     (truth.folder / "config.json").unlink()
     [bare] = weightguard.scan(str(truth.folder)).models
-    assert bare.architecture is None and bare.parameters.active == bare.parameters.total
+    assert (
+        bare.architecture is not None
+        and bare.architecture.source == "shapes"
+        and bare.parameters.active == bare.parameters.total
+    )
     low, high = known.training_operations.interval.high, bare.training_operations.interval.high
     assert low is not None and high is not None and high >= low
 

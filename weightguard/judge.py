@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from weightguard.architecture import families
 from weightguard.architecture.config import CONTEXT, Config, claimed_layers, language_model, repeats
 from weightguard.architecture.describe import Architecture, active, describe
+from weightguard.architecture.family import Family, all_stored
 from weightguard.architecture.parts import missing_parts, too_much_state
 from weightguard.errors import Unreadable
 from weightguard.evidence import sidecars
@@ -18,7 +19,7 @@ from weightguard.evidence.attached import Attached, Digest
 from weightguard.evidence.publication import Published, Unclear
 from weightguard.models import Model
 from weightguard.operations.bound import Bounds, from_weights, least
-from weightguard.operations.forward import Forward, from_architecture, from_tensors
+from weightguard.operations.forward import Forward, from_architecture, from_tensors, with_shapes
 from weightguard.operations.narrow import Narrowed, narrow, unbounded
 from weightguard.operations.runs import Lineage, of_lineage
 from weightguard.parameters.count import Parameters, count, is_tied
@@ -124,12 +125,12 @@ class _Weights:
 
 def _weigh(model: Model, policy: Policy) -> _Weights:
     config = language_model(model.config) if model.config is not None else None
-    family = families.find(config) if config is not None else None
-    tied = is_tied(config.values if config else None, family.tied if family else False)
+    family = families.find(config) or families.find(Config(model.config or {})) if config is not None else None
+    tied = is_tied(config.values if config else None, family.tied if family else False) and (family is None or family.ties)
     parameters = count(model, tied)
     architecture: Architecture | None = None
     wrong: tuple[Finding, ...] = ()
-    if config is not None and family is not None:
+    if not model.components:
         architecture, wrong = describe(model.tensors, parameters, config, family, tied, model.path)
     forward, limit = _forward(model, parameters, architecture, config, policy)
     bounds = Bounds(policy.maximum_training_tokens, policy.bound_context, policy.post_training_factor, policy.kernel_positions)
@@ -137,7 +138,7 @@ def _weigh(model: Model, policy: Policy) -> _Weights:
     missing = (
         *model.missing,
         *(f.message for f in wrong if f.id == PART_MISSING),
-        *missing_parts(model.tensors, config, claimed_layers(model.config) if model.config else None),
+        *missing_parts(model.tensors, config, _claimed(model, config, family), known=_known(architecture)),
         *(line for c in model.components for line in _missing_of(c)),
         *too_much_state(parameters),
         *limit,
@@ -153,6 +154,17 @@ def _weigh(model: Model, policy: Policy) -> _Weights:
     )
 
 
+def _claimed(model: Model, config: Config | None, family: Family | None) -> int | None:
+    """Layers that a config claims to be on disk."""
+    if config is not None and family is not None and family.stored is not all_stored:
+        return family.stored(config)
+    return claimed_layers(model.config) if model.config else None
+
+
+def _known(architecture: Architecture | None) -> bool:
+    return architecture is not None and architecture.source == "config"
+
+
 def _missing_of(component: Model) -> list[str]:
     config = language_model(component.config) if component.config is not None else None
     return missing_parts(component.tensors, config, claimed_layers(component.config) if component.config else None)
@@ -162,10 +174,11 @@ def _forward(
     model: Model, parameters: Parameters, architecture: Architecture | None, config: Config | None, policy: Policy
 ) -> tuple[Forward | None, tuple[str, ...]]:
     try:
-        if architecture is not None:
+        if architecture is not None and _known(architecture):
             return from_architecture(architecture, parameters, policy.kernel_positions, all_experts=policy.all_experts), ()
         times = repeats(config) if config else 1
-        return from_tensors(model.tensors, parameters, policy.kernel_positions, times), ()
+        bound = from_tensors(model.tensors, parameters, policy.kernel_positions, times)
+        return (with_shapes(bound, architecture) if architecture is not None else bound), ()
     except Unreadable as error:
         return None, (error.detail,)
 

@@ -23,11 +23,14 @@ _BUFFERS: Final = frozenset(
     """running_mean running_var num_batches_tracked inv_freq original_inv_freq masked_bias position_ids token_type_ids
     relative_position_index relative_coords_table attn_mask causal_mask cos_cached sin_cached rope_freqs
     e_score_correction_bias final_logits_bias _extra_state n_averaged num_updates forward_basis_buffer inverse_basis_buffer
-    moving_mean moving_variance""".split()
+    moving_mean moving_variance expert_bias balancing_biases layer_scalar global_mean global_invstd slope_rate diagonal_decay
+    key_decay query_decay fc_scaling_factor act_scaling_factor weight_scaling_factor x_min x_max""".split()
 )
 SMALL_INTEGERS: Final = 64 << 10
 """Bytes of integers (index tables, step counters, random states) that need no rule to explain them."""
 _FEW_BUFFERS: Final = 1 << 22
+_BUFFER_ENDS: Final = ("act_fn.beta", "act_fn.eps", "LayerNorm.shift", ".ffn.gate.bias", ".mlp.gate.bias")
+"""xIELU's constants; routers' correction biases, which a rule sets and no gradient, as DeepSeek and Inkling name them."""
 _GGUF_BUFFERS: Final = frozenset("rope_freqs rope_factors_long rope_factors_short attn_rot_embd exp_probs_b".split())
 _ROTARY = re.compile(r"(?:^|\.)(?:rotary_emb|rope)\.(?:freqs|inv_freq|cos|sin|cos_cached|sin_cached)$")
 _ROTARY_LAST: Final = frozenset({"freqs", "inv_freq", "cos", "sin", "cos_cached", "sin_cached"})
@@ -53,6 +56,7 @@ _COPY = re.compile(
     r"(?:^|\.)(?:ema|ema_model|model_ema|ema_state_dict|state_dict_ema|swa_model|averaged_model|module_ema|ema_weights|ema_params"
     r"|average_model_state|averaging_state|averaging_model|teacher|encoder_k|target_network|target_encoder)\."
 )
+_INTEGER = re.compile(r"_integer$")  # of I-BERT: what a weight rounds to
 _WRAPPERS: Final = frozenset(
     """module model state_dict network net ema_model _orig_mod _fsdp_wrapped_module student encoder_q online_network
     context_encoder""".split()
@@ -72,6 +76,7 @@ def roles_by_name(table: TensorTable) -> UInt8:
             roles[row] = OPTIMIZER
         elif (
             last in _BUFFERS
+            or name.endswith(_BUFFER_ENDS)
             or (llama_cpp and name[: -len(last) - 1].rpartition(".")[2] in _GGUF_BUFFERS)
             or (ranks[row] == 0 and name.startswith(_TRAINER))
             or ("keras_api" in name and _METRICS.search(name))
@@ -127,8 +132,16 @@ def _mark_copies(table: TensorTable, roles: UInt8) -> None:
     averaged = [
         row
         for row, name in enumerate(table.names)
-        if ("ema" in name or "av" in name or "swa" in name or "tea" in name or "encoder_k" in name or "target_" in name)
-        and _COPY.search(name)
+        if (
+            name.endswith("_integer")
+            or "ema" in name
+            or "av" in name
+            or "swa" in name
+            or "tea" in name
+            or "encoder_k" in name
+            or "target_" in name
+        )
+        and (name.endswith("_integer") or _COPY.search(name))
     ]
     if not averaged:
         return
@@ -141,7 +154,7 @@ def _mark_copies(table: TensorTable, roles: UInt8) -> None:
     taken: set[int] = set()  # one average a weight: a second is weights of its own
     for row in averaged:
         name, shape = table.names[row], table.shape(row)
-        match = _COPY.search(name)
+        match = _COPY.search(name) or _INTEGER.search(name)
         if roles[row] != WEIGHT or match is None:
             continue
         before, after = name[: match.start()], name[match.end() :]

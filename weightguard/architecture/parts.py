@@ -24,8 +24,9 @@ _FEWEST_NAMES = 6
 """Tensors of a block that make it a transformer's or a mixer's layer: a list of small modules may have gaps by design."""
 
 
-def missing_parts(table: TensorTable, config: Config | None, layers: int | None) -> list[str]:
+def missing_parts(table: TensorTable, config: Config | None, layers: int | None, *, known: bool = False) -> list[str]:
     """One line for each sign; empty for weights that look whole. `layers`: how many the config claims.
+    known: the tensors agree with a config of a known family, whose last layer may have less than the others by design.
 
     "Missing layers are seen by numbers that don't start at 0, have gaps, or are fewer than the config says".
     """
@@ -48,7 +49,7 @@ def missing_parts(table: TensorTable, config: Config | None, layers: int | None)
             first = next(n for n in count() if n not in blocks)
             found.append(f"{prefix}* has no number {first}" + (f" and {absent - 1} more" if absent > 1 else ""))
         last = blocks[max(blocks)]
-        if sum(len(last) < len(b) for b in blocks.values()) < 2 or (small and has_norm):
+        if sum(len(last) < len(b) for b in blocks.values()) < 2 or ((small or known) and has_norm):
             continue  # stages of a vision model end with less by design
         common, times = Counter(map(frozenset, blocks.values())).most_common(1)[0]
         if times > 1 and last < common:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -19,6 +19,9 @@ from weightguard.tensors import Int64, TensorTable
 from weightguard.values import Term
 
 FORMULA = "4E091 Technical Note 2: 2 operations a multiply-accumulate"
+SCAN = "Dao and Gu 2024, section 6; Yang et al. 2024, section 3.3; Gu and Dao 2023, appendix D"
+_MARGIN = 50
+"""Matrix products that no weight shows, such as relative positions and what a chunked scan pads: a fiftieth, measured."""
 _QUERY = re.compile(r"\.(?:q_proj|query|q_b_proj|wq|q|q_lin|to_q|attn_q|attn_q_b)\.weight$")
 _LONGEST_VECTOR = 1 << 22
 _EXPERT_STACK = re.compile(r"(?:^|[._])experts?[._]|\.ffn_\w+_exps\.")
@@ -56,63 +59,95 @@ def per_token(matmul: Int64, attention: Int64, window: Int64, context: int, *, c
 
 
 def from_architecture(a: Architecture, parameters: Parameters, kernel_positions: int, *, all_experts: bool) -> Forward:
-    """By the layers of an architecture; `all_experts` bounds a mixture with every expert active."""
-    rows = len(a.dense)
-    matmul, attention = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
-    most, same = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
-    wrong = forward_by_layer(a.dense, a.routed, a.used, a.experts, a.heads, a.qk, a.v, matmul, attention)
-    wrong = max(wrong, forward_by_layer(a.dense, a.routed, a.experts, a.experts, a.heads, a.qk, a.v, most, same))
-    if wrong >= 0:
-        raise Unreadable("limit", f"layer {wrong} takes more than 2^62 operations a token")
-    kept = np.ones(rows, bool)
-    kept[a.layers : a.layers + a.extra] = False  # multi-token prediction modules: trained, not used to answer
-    windowed = int(attention[kept & (a.window > 0)].sum())
-    total = sum(matmul[kept].tolist())
+    """By the blocks of an architecture whose config is known; `all_experts` bounds a mixture with every expert active."""
+    matmul, attention = _by_block(a, a.used)
+    most, _ = _by_block(a, a.experts)
+    total = sum((matmul - a.scan.elementwise)[a.kept].tolist())
     upper = most if all_experts else matmul
     bound_matmul = upper.copy()
-    # What an architecture looks up or adds is bounded as if it multiplied: a name alone never makes a weight idle.
-    idle = 2 * (a.lookups + a.vectors + parameters.possible + parameters.unused + a.kernels * (kernel_positions - 1))
+    # What an architecture looks up, adds or passes by is bounded as if it multiplied: a name alone never makes a weight idle.
+    idle = 2 * (a.lookups + a.vectors + a.towers + a.idle + parameters.possible + parameters.unused)
+    idle += 2 * a.kernels * (kernel_positions - 1)
     if idle >= 1 << 61:
         raise Unreadable("limit", "more than 2^61 operations a token")
     bound_matmul[-1] += idle
-    bound_attention = attention.copy()
+    bound_attention = 2 * np.minimum(a.reach, 1 << 59)
     if not a.query_seen:  # fused or renamed: no shape shows the heads, so they are at least as wide as the hidden size
-        bound_attention[:-1] = np.maximum(attention[:-1], 4 * a.hidden_size)
-    terms = [
-        Term(
-            "layers and head", Fraction(2 * int(a.dense[kept].sum())), "operations/token", "2 x weights that multiply", FORMULA
-        ),
-        Term(
-            "routed experts",
-            Fraction(total - 2 * int(a.dense[kept].sum())),
-            "operations/token",
-            f"2 x weights x {a.experts_per_token} of {int(a.experts.max())}",
-            FORMULA,
-        ),
-        Term(
-            "attention",
-            Fraction(int(attention[kept].sum()) - windowed),
-            "operations/token/key",
-            f"2 x {a.attention.heads} x ({a.attention.qk} + {a.attention.v}) a layer",
-            FORMULA,
-        ),
-        Term("windowed attention", Fraction(windowed), "operations/token/key", "the same, up to the window", FORMULA),
-    ]
-    assumptions = [] if not int(a.experts.max()) > 1 else [experts_condition(a, all_experts=all_experts)]
+        bound_attention[:-1] = np.maximum(bound_attention[:-1], 4 * a.hidden_size)
+    full, windowed = _attention(a, attention)
     return Forward(
         unit="token",
         matmul=total,
-        attention=int(attention[kept].sum()) - windowed,
+        attention=full,
         windowed=windowed,
-        matmul_range=(total, sum(upper[kept].tolist()) + idle),
+        matmul_range=(total, sum(upper[a.kept].tolist()) + idle),
         layer_matmul=matmul,
         layer_attention=attention,
         window=a.window,
         bound_matmul=bound_matmul,
         bound_attention=bound_attention,
-        terms=tuple(t for t in terms if t.value),
-        assumptions=tuple(assumptions),
+        terms=_terms(a, total, full, windowed),
+        assumptions=() if not int(a.experts.max()) > 1 else (experts_condition(a, all_experts=all_experts),),
     )
+
+
+def with_shapes(bound: Forward, a: Architecture) -> Forward:
+    """`bound`, by tensors alone, with the two numbers and their range that names and shapes show; it bounds as before."""
+    matmul, attention = _by_block(a, a.used)
+    least, _ = _by_block(a, np.minimum(a.experts, 1))
+    most, _ = _by_block(a, a.experts)
+    total = sum((matmul - a.scan.elementwise).tolist())
+    full, windowed = _attention(a, attention)
+    # tensors that names say are shared may be passed in every block; what crosses to another input may not be passed at all
+    more = 2 * (a.lookups + a.vectors + a.towers + a.idle + a.shared * len(a.dense))
+    low = max(0, sum((least - a.scan.elementwise).tolist()) - 2 * a.crossing)
+    return replace(
+        bound,
+        matmul=total,
+        attention=full,
+        windowed=windowed,
+        matmul_range=(low - low // _MARGIN, sum(most.tolist()) + sum(most.tolist()) // _MARGIN + more),
+        layer_matmul=matmul,
+        layer_attention=attention,
+        window=a.window,
+        terms=_terms(a, total, full, windowed),
+    )
+
+
+def _by_block(a: Architecture, used: Int64) -> tuple[Int64, Int64]:
+    """Operations a token by matrix products, and a token and key by softmax attention, of each block."""
+    rows = len(a.dense)
+    matmul, attention = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
+    wrong = forward_by_layer(a.dense, a.routed, used, a.experts, np.ones(rows, np.int64), a.qk, a.v, matmul, attention)
+    if wrong >= 0 or max(int(matmul.max()), int(a.scan.products.max()), int(a.scan.elementwise.max())) > 1 << 60:
+        raise Unreadable("limit", "a layer takes more than 2^60 operations a token")
+    return matmul + a.scan.products + a.scan.elementwise, attention
+
+
+def _attention(a: Architecture, attention: Int64) -> tuple[int, int]:
+    windowed = int(attention[a.kept & (a.window > 0)].sum())
+    return int(attention[a.kept].sum()) - windowed, windowed
+
+
+def _terms(a: Architecture, total: int, full: int, windowed: int) -> tuple[Term, ...]:
+    dense = 2 * sum(a.dense[a.kept].tolist())
+    products, elementwise = (sum(x[a.kept].tolist()) for x in (a.scan.products, a.scan.elementwise))
+    heads = f"2 x {a.attention.heads} heads x ({a.attention.qk} + {a.attention.v})" if a.attention else "2 x (queries + values)"
+    terms = (
+        Term("layers and head", Fraction(dense), "operations/token", "2 x weights that multiply", FORMULA),
+        Term(
+            "routed experts",
+            Fraction(total - dense - products),
+            "operations/token",
+            f"2 x weights x {a.experts_per_token} of {int(a.experts.max())}",
+            FORMULA,
+        ),
+        Term("recurrent mixers", Fraction(products), "operations/token", "products of state, keys and values, by chunks", SCAN),
+        Term("selective scan", Fraction(elementwise), "operations/token", "9 x values of the state, element by element", SCAN),
+        Term("attention", Fraction(full), "operations/token/key", f"{heads} a layer", FORMULA),
+        Term("windowed attention", Fraction(windowed), "operations/token/key", "the same, up to the window", FORMULA),
+    )
+    return tuple(t for t in terms if t.value)
 
 
 def experts_condition(a: Architecture, *, all_experts: bool) -> str:

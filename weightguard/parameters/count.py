@@ -11,7 +11,7 @@ import numpy as np
 from weightguard.kernels.sums import sum_by_group
 from weightguard.models import Model
 from weightguard.parameters.packing import unpack
-from weightguard.parameters.ties import tie_by_config, tie_by_storage
+from weightguard.parameters.ties import tie_by_config, tie_by_storage, without_padding
 from weightguard.roles import BUFFER, COPY, OPTIMIZER, OTHER, QUANTIZATION, ROLES, SMALL_INTEGERS, WEIGHT, roles_by_name
 from weightguard.tensors import BLOCKS, DTYPE_BITS, DTYPE_CODES, DTYPES, FLOATING, Int64, TensorTable, UInt8
 from weightguard.values import Finding
@@ -55,6 +55,9 @@ def count(model: Model, tied: bool) -> Parameters:
     _tie_storages(table, roles, logical)
     if tied:
         tie_by_config(table, roles, logical)
+    unpadded = (model.config or {}).get("unpadded_vocab_size")
+    if type(unpadded) is int and unpadded > 0:
+        without_padding(table, roles, logical, unpadded)
     possible, unknown = _unexplained(table, roles)
     buffers = (roles == BUFFER) & np.isin(table.dtypes, sorted(FLOATING))
     values = np.where(buffers, table.elements, logical)

@@ -9,8 +9,17 @@ import numpy as np
 from weightguard.roles import TIED, WEIGHT
 from weightguard.tensors import DTYPE_BITS, Int64, TensorTable, UInt8
 
+_PADDED = 1024
 # An output head and the input embedding that it may be tied to, by the last two parts of their names, in the libraries' order of use.
-HEADS = ("lm_head.weight", "embed_out.weight", "predictions.decoder.weight", "lm_head.decoder.weight", "output.weight")
+HEADS = (
+    "lm_head.weight",
+    "embed_out.weight",
+    "predictions.decoder.weight",
+    "lm_head.decoder.weight",
+    "output.weight",
+    "unembed.weight",
+    "head.weight",
+)
 EMBEDDINGS = (
     "embed_tokens.weight",
     "wte.weight",
@@ -19,6 +28,9 @@ EMBEDDINGS = (
     "tok_embeddings.weight",
     "shared.weight",
     "token_embd.weight",
+    "tokens_embed.weight",
+    "embeddings.weight",
+    "llm.embed.weight",
 )
 
 
@@ -75,8 +87,25 @@ def tie_by_config(table: TensorTable, roles: UInt8, logical: Int64) -> None:
             logical[head] = 0
 
 
+def without_padding(table: TensorTable, roles: UInt8, logical: Int64, vocabulary: int) -> None:
+    """Rows of an output head beyond a stated vocabulary are padding that nothing trains: lowers `logical`, in place.
+
+    Only where no more than `_PADDED` rows are, as tensor-parallel training pads a vocabulary.
+    """
+    for row, name in enumerate(table.names):
+        if is_named(name, HEADS) and roles[row] == WEIGHT and len(table.shape(row)) == 2:
+            rows, width = table.shape(row)
+            if vocabulary < rows <= vocabulary + _PADDED and logical[row] == rows * width:
+                logical[row] = vocabulary * width
+
+
 def is_named(name: str, endings: tuple[str, ...]) -> bool:
     """Whether the last parts of a dotted name are one of these, outside of any numbered list."""
     if not name.endswith(endings) or any(part.isdigit() for part in name.split(".")):
         return False
-    return any(name == e or name.endswith("." + e) for e in endings)
+    return ends_with(name, endings)
+
+
+def ends_with(name: str, endings: tuple[str, ...]) -> bool:
+    """Whether the last parts of a dotted name are one of these."""
+    return name.endswith(endings) and any(name == e or e.startswith(".") or name.endswith("." + e) for e in endings)

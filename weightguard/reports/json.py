@@ -97,21 +97,21 @@ def _architecture(a: Architecture | None) -> dict[str, Any] | None:
     if a is None:
         return None
     return {
-        "model_type": a.model_type,
+        "model_type": a.model_type or None,
         "layers": a.layers,
         "hidden_size": a.hidden_size,
-        "attention_heads": a.attention.heads,
-        "key_value_heads": a.key_value_heads,
-        "query_key_width": a.attention.qk,
-        "value_width": a.attention.v,
-        "intermediate_size": a.intermediate_size,
+        "attention_heads": a.attention.heads if a.attention else None,
+        "key_value_heads": (a.key_value_heads or a.attention.heads) if a.attention else None,
+        "query_key_width": a.attention.qk if a.attention else None,
+        "value_width": a.attention.v if a.attention else None,
+        "intermediate_size": a.intermediate_size or None,
         "vocabulary": a.vocab_size,
         "experts": int(a.experts.max()) if int(a.experts.max()) > 1 else 0,
         "experts_per_token": a.experts_per_token,
         "windowed_layers": int((a.window > 0).sum()),
         "context": a.context,
         "tied_embeddings": a.tied,
-        "source": "config",
+        "source": a.source,
     }
 
 
