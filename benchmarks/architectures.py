@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import inf, isnan
+from math import inf, isnan, nan
 from pathlib import Path
 from statistics import median
 
@@ -87,7 +87,8 @@ def _row(auto: str, truth: oracle.Truth) -> Row:
     exact = {truth.parameters, truth.parameters - truth.frozen}
     forward, by_shapes = known.forward_operations, bare.forward_operations
     if isnan(truth.matmul) or forward is None or by_shapes is None:
-        return Row(auto, truth.model_type, known.parameters.total in exact, bare.parameters.total in exact, *[float("nan")] * 5)
+        same, bare_same = known.parameters.total in exact, bare.parameters.total in exact
+        return Row(auto, truth.model_type, same, bare_same, nan, False, nan, nan, nan)
     off = abs(forward.attention - truth.attention)
     agrees = off <= 0.01 * abs(truth.attention) or off <= _NEGLIGIBLE * truth.matmul
     low, high = by_shapes.matmul_range

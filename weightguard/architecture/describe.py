@@ -40,6 +40,7 @@ from weightguard.values import Finding
 
 _QUERIES = (".q_proj.weight", ".q_b_proj.weight", ".attn_q.weight", ".attn_q_b.weight")
 _TOWER = re.compile(r"vi(?:sion|sual)|audio|image|tower|encoder")  # of composed models: its widths are not the text model's
+_SIDE = re.compile(r"(?:^|\.)(encoder|decoder)\.")
 _SHARED = re.compile(r"\.shared_transf(?:ormer)?\.")
 _CROSS = re.compile(r"\.cross_attn\.")
 _PADDED = 1024  # rows that a vocabulary is padded by, at most
@@ -64,6 +65,7 @@ class Architecture:
     kernels: those of `dense` in tensors of three or more dimensions. query_seen: whether a tensor showed the queries' width.
     lookups, vectors, towers, idle: parameters that don't multiply a token: embeddings that are looked up; norms and biases;
     towers of other inputs; what no token passes.
+    sides: 2 where a token passes an encoder or a decoder, and not both; else 1.
     shared, crossing: parameters that names say several blocks share; those of blocks that attend to another input.
     """
 
@@ -95,6 +97,7 @@ class Architecture:
     vectors: int
     towers: int
     idle: int
+    sides: int
     shared: int
     crossing: int
 
@@ -177,6 +180,7 @@ def describe(
             vectors=int(by_kind[:, VECTOR].sum()),
             towers=int(by_kind[:, TOWER].sum()),
             idle=int(by_kind[:, IDLE].sum()),
+            sides=2 if {"encoder", "decoder"} <= _sides(blocks) else 1,
             shared=_of_rows(table, parameters, _SHARED),
             crossing=int(by_kind[_crossing(table, blocks)][:, [MATRIX, ROUTED]].sum()),
         ),
@@ -244,6 +248,11 @@ def _sums(logical: Int64, of: Int64, kinds: UInt8, rows: int) -> Int64 | None:
     if sum_by_group(logical, of * N_KINDS + kinds, sums) >= 0:
         return None
     return sums.reshape(rows, N_KINDS)
+
+
+def _sides(blocks: Blocks) -> set[str]:
+    """Whether there are lists of blocks of an encoder and of a decoder, of the same input."""
+    return {match[1] for p in set(blocks.prefixes) if not TOWERS.search(p) and (match := _SIDE.search(p))}
 
 
 def _of_rows(table: TensorTable, parameters: Parameters, pattern: re.Pattern[str]) -> int:

@@ -60,10 +60,11 @@ def per_token(matmul: Int64, attention: Int64, window: Int64, context: int, *, c
 
 def from_architecture(a: Architecture, parameters: Parameters, kernel_positions: int, *, all_experts: bool) -> Forward:
     """By the blocks of an architecture whose config is known; `all_experts` bounds a mixture with every expert active."""
-    matmul, attention = _by_block(a, a.used)
+    passed, reached = _by_block(a, a.used)
     most, _ = _by_block(a, a.experts)
+    matmul, attention = -(-passed // a.sides), -(-reached // a.sides)
     total = sum((matmul - a.scan.elementwise)[a.kept].tolist())
-    upper = most if all_experts else matmul
+    upper = most if all_experts else passed
     bound_matmul = upper.copy()
     # What an architecture looks up, adds or passes by is bounded as if it multiplied: a name alone never makes a weight idle.
     idle = 2 * (a.lookups + a.vectors + a.towers + a.idle + parameters.possible + parameters.unused)
@@ -93,14 +94,15 @@ def from_architecture(a: Architecture, parameters: Parameters, kernel_positions:
 
 def with_shapes(bound: Forward, a: Architecture) -> Forward:
     """`bound`, by tensors alone, with the two numbers and their range that names and shapes show; it bounds as before."""
-    matmul, attention = _by_block(a, a.used)
+    passed, reached = _by_block(a, a.used)
+    matmul, attention = -(-passed // a.sides), -(-reached // a.sides)
     least, _ = _by_block(a, np.minimum(a.experts, 1))
     most, _ = _by_block(a, a.experts)
     total = sum((matmul - a.scan.elementwise).tolist())
     full, windowed = _attention(a, attention)
     # tensors that names say are shared may be passed in every block; what crosses to another input may not be passed at all
     more = 2 * (a.lookups + a.vectors + a.towers + a.idle + a.shared * len(a.dense))
-    low = max(0, sum((least - a.scan.elementwise).tolist()) - 2 * a.crossing)
+    low = max(0, sum((least // a.sides - a.scan.elementwise).tolist()) - 2 * a.crossing)
     return replace(
         bound,
         matmul=total,
@@ -130,11 +132,17 @@ def _attention(a: Architecture, attention: Int64) -> tuple[int, int]:
 
 
 def _terms(a: Architecture, total: int, full: int, windowed: int) -> tuple[Term, ...]:
-    dense = 2 * sum(a.dense[a.kept].tolist())
+    dense = 2 * sum(a.dense[a.kept].tolist()) // a.sides
     products, elementwise = (sum(x[a.kept].tolist()) for x in (a.scan.products, a.scan.elementwise))
     heads = f"2 x {a.attention.heads} heads x ({a.attention.qk} + {a.attention.v})" if a.attention else "2 x (queries + values)"
     terms = (
-        Term("layers and head", Fraction(dense), "operations/token", "2 x weights that multiply", FORMULA),
+        Term(
+            "layers and head",
+            Fraction(dense),
+            "operations/token",
+            "2 x weights that multiply" + (", of an encoder or a decoder: half of both" if a.sides > 1 else ""),
+            FORMULA,
+        ),
         Term(
             "routed experts",
             Fraction(total - dense - products),

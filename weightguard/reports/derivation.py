@@ -40,13 +40,16 @@ def _model(m: ModelReport) -> list[str]:
     if p.quantization:
         lines += _line(2, f"unpacked by the rules of {p.quantization}")
     a = m.architecture
-    if a is not None:
-        lines += _line(1, f"architecture: {a.model_type}, from config.json, checked against the shapes")
-        text = f"{a.layers} layers, hidden {a.hidden_size}, {a.attention.heads} heads of {a.attention.qk} and {a.attention.v}"
-        experts = f", {int(a.experts.max())} experts of which {a.experts_per_token} a token" if a.experts_per_token else ""
-        lines += _line(2, f"{text}{experts}, context {a.context}")
-    else:
+    if a is None:
         lines += _line(1, "architecture: none known; bounded tensor by tensor")
+    elif a.source == "shapes":
+        lines += _line(1, "architecture: by names and shapes; bounded tensor by tensor")
+        lines += _line(2, f"{a.layers} layers, hidden {a.hidden_size}")
+    else:
+        lines += _line(1, f"architecture: {a.model_type}, from config.json, checked against the shapes")
+        heads = f", {a.attention.heads} heads of {a.attention.qk} and {a.attention.v}" if a.attention else ""
+        experts = f", {int(a.experts.max())} experts of which {a.experts_per_token} a token" if a.experts_per_token else ""
+        lines += _line(2, f"{a.layers} layers, hidden {a.hidden_size}{heads}{experts}, context {a.context}")
     f = m.forward_operations
     if f is not None:
         lines += _line(1, f"forward operations a {f.unit}: {f.matmul:,} + {f.attention:,} a key")
