@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
 from typing import TYPE_CHECKING
@@ -41,6 +41,7 @@ def judge(model: Model, declared: Attached, policy: Policy, as_of: date, digest:
     """The report on one model. `digest`: SHA-256 of a weight file by its path, for waivers."""
     weights = _weigh(model, policy)
     claims = sidecars.collect(model.texts, model.index_metadata, model.folder)
+    claims = replace(claims, claims=claims.claims + _from_checkpoints(model))
     clearing = _lineages(declared.clearing, weights.forward, weights.context)
     raising = _lineages(declared.raising, weights.forward, weights.context)
     contradictions = _contradictions(declared, (*clearing, *raising), weights)
@@ -90,6 +91,15 @@ def judge(model: Model, declared: Attached, policy: Policy, as_of: date, digest:
         decision=decide(counted, findings, policy),
         findings=findings,
     )
+
+
+def _from_checkpoints(model: Model) -> tuple[Claim, ...]:
+    """Claims of the plain values that lie in the checkpoints themselves."""
+    if not model.beside and not any(f.container.scalars for f in model.files):
+        return ()
+    from weightguard.evidence.trainers import collect  # most models have none
+
+    return collect(model)
 
 
 def not_judged(model: Model, why: str) -> ModelReport:

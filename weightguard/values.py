@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from datetime import date
 from fractions import Fraction
@@ -97,6 +98,11 @@ def highest(a: Interval, b: Interval) -> Interval:
     bests = [i.best for i in (a, b) if i.best is not None]
     high = None if a.high is None or b.high is None else max(a.high, b.high)
     return Interval(low, max(low, *bests) if bests else None, high)
+
+
+def geometric_mean(low: Fraction, high: Fraction) -> Fraction:
+    """The geometric mean to a double's precision, never outside [low, high]; exact where the two are equal."""
+    return low if low == high else min(max(Fraction(math.sqrt(low * high)), low), high)
 
 
 ZERO = Interval(Fraction(0), Fraction(0), Fraction(0))

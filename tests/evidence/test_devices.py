@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weightguard.evidence.declaration import Hardware
-from weightguard.evidence.devices import hardware_operations, peak, utilisation_source
+from weightguard.evidence.devices import device, hardware_operations, peak, sparse_peak, utilisation_source
 from weightguard.values import UNBOUNDED
 
 
@@ -123,3 +123,21 @@ def test_every_answer_is_an_interval(
 ) -> None:
     interval, formula = hardware_operations(Hardware(device, Fraction(count), hours, share, precision))
     assert interval.low >= 0 and formula.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("name", "performance", "density"),
+    [("A100", 4992, 6.04), ("H100-SXM", 15832, 19.45), ("H20", 2368, 2.91), ("V100-SXM", 2000, 2.45), ("T4", 1040, 1.91)],
+)
+def test_total_processing_performance_and_density_by_hand(name: str, performance: int, density: float) -> None:
+    """A100: 312 tera-operations x 16 bits = 4992, over 826 mm2. Sixteen and eight bits give an H100 the same figure."""
+    found = device(name)
+    assert found is not None and found.performance_density is not None
+    assert round(found.total_processing_performance) == performance
+    assert float(found.performance_density) == pytest.approx(density, abs=0.01)
+
+
+def test_a_datasheets_sparse_figure_is_known_for_what_it_is() -> None:
+    assert sparse_peak("A100", Fraction("624e12")) and not sparse_peak("A100", Fraction("312e12"))
+    assert not sparse_peak("H100-SXM", Fraction("1979e12"))  # FP8, dense
+    assert sparse_peak("H100-SXM", Fraction("3958e12")) and not sparse_peak("nothing", Fraction(1))

@@ -7,7 +7,6 @@ what to write instead". Numbers are exact. Nothing here is believed: how far a d
 from __future__ import annotations
 
 import datetime as dt
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -17,7 +16,7 @@ from weightguard.evidence.publication import Published, Unclear, read_published
 from weightguard.evidence.references import check_references, unknown_id
 from weightguard.evidence.template import template
 from weightguard.toml_lines import Checker, Key, is_sha256, key_text, read, shown
-from weightguard.values import Interval
+from weightguard.values import Interval, geometric_mean
 
 __all__ = [
     "FILE_NAME", "SCHEMA", "Approval", "DataSource", "Declaration", "Generator", "Hardware", "Phase", "Published", "Run",
@@ -321,11 +320,6 @@ def _interval(check: Checker, key: Key, value: object) -> Interval | None:
         check.problem(key, f"{key_text(key)} has its low above its high: write [low, high]")
         return None
     return Interval(low, geometric_mean(low, high), high)
-
-
-def geometric_mean(low: Fraction, high: Fraction) -> Fraction:
-    """The geometric mean to a double's precision, never outside [low, high]; exact where the two are equal."""
-    return low if low == high else min(max(Fraction(math.sqrt(low * high)), low), high)
 
 
 def _starts(check: Checker, key: Key, value: object) -> tuple[Start, ...]:

@@ -12,23 +12,57 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from weightguard.evidence.declaration import Hardware, geometric_mean
 from weightguard.toml_lines import nearest, shown
-from weightguard.values import UNBOUNDED, Interval
+from weightguard.values import UNBOUNDED, Interval, geometric_mean
 
+if TYPE_CHECKING:  # a card's hours need none
+    from weightguard.evidence.declaration import Hardware
+
+BITS = {"fp64": 64, "fp32": 32, "tf32": 32, "bf16": 16, "fp16": 16, "fp8": 8, "int8": 8, "fp4": 4}
+_NEAR = Fraction("0.02")
 SECONDS = 3600  # of an hour
 
 
 @dataclass(frozen=True)
 class Device:
-    """A device's dense peaks, precision -> FLOP/s; `complete`: none of its training precisions is faster than these."""
+    """A device's dense peaks, precision -> FLOP/s; `complete`: none of its training precisions is faster than these.
+
+    die_area: mm2 of the dies that compute, None where it is not known.
+    """
 
     name: str
     peaks: Mapping[str, Fraction]
     complete: bool
     source: str
+    die_area: Fraction | None = None
+
+    @property
+    def total_processing_performance(self) -> Fraction:
+        """TPP, of the precisions listed: tera-operations a second x bits, the largest. ECCN 3A090, Technical Notes: "2 x 'MacTOPS' x
+        'bit length of the operation'", dense.
+        """
+        return max(rate / 10**12 * BITS[precision] for precision, rate in self.peaks.items())
+
+    @property
+    def performance_density(self) -> Fraction | None:
+        """TPP a mm2 of die, ECCN 3A090, Technical Notes; None where the area is not known."""
+        return self.total_processing_performance / self.die_area if self.die_area else None
+
+
+def device(name: str) -> Device | None:
+    """The device of a name, however it is spelt; None for an unknown one."""
+    return _devices().get(_plain(name))
+
+
+def sparse_peak(name: str, rate: Fraction) -> bool:
+    """Whether a stated rate in FLOP/s is about twice a dense peak of the device: the figure with 2:4 sparsity that datasheets print."""
+    known = _devices().get(_plain(name))
+    if known is None:
+        return False
+    dense = any(abs(rate / peak - 1) < _NEAR for peak in known.peaks.values())
+    return not dense and any(abs(rate / (2 * peak) - 1) < _NEAR for peak in known.peaks.values())
 
 
 def peak(device: str, precision: str | None) -> tuple[Fraction, str] | None:
@@ -75,6 +109,22 @@ def hardware_operations(hardware: Hardware) -> tuple[Interval, str]:
     return Interval(time * slow * low_share, time * slow * best_share, high), formula
 
 
+def operations_of_hours(device: str, hours: Fraction) -> tuple[Fraction, Fraction] | None:
+    """[low, high] of operations in so many hours of one device, at the prior utilisation; None for an unknown device.
+
+    A name that several devices share ("H100") is any of them: from the slowest 16-bit peak to the fastest of all.
+    """
+    plain = _plain(device)
+    meant = [known for key, known in _devices().items() if plain and (key.startswith(plain) or plain.startswith(key))]
+    exact = _devices().get(plain)
+    meant = [exact] if exact is not None else meant
+    rates = [rate for known in meant for rate in (_sixteen_bit(known), *known.peaks.values()) if rate]
+    if not rates or hours <= 0:
+        return None
+    low, _, high = _prior()
+    return hours * SECONDS * min(rates) * low, hours * SECONDS * max(rates) * high
+
+
 def utilisation_source() -> str:
     """Where the prior on utilisation comes from."""
     return str(_table()["utilisation"]["source"])
@@ -111,9 +161,10 @@ def _devices() -> dict[str, Device]:
     found = {}
     for entry in _table()["device"]:
         peaks = {precision: Fraction(rate) for precision, rate in entry["peaks"].items()}
-        device = Device(entry["names"][0], peaks, entry["complete"], entry["source"])
+        area = entry.get("die_area_mm2")
+        one = Device(entry["names"][0], peaks, entry["complete"], entry["source"], None if area is None else Fraction(area))
         for name in entry["names"]:
-            found[_plain(name)] = device
+            found[_plain(name)] = one
     return found
 
 

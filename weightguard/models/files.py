@@ -20,7 +20,8 @@ TRAINER_STATE = "trainer_state.json"
 MODEL_CONFIG = "model_config.yaml"
 CARD = "README.md"
 DECLARATION = "weightguard.toml"
-SIDECARS = frozenset({CONFIG, ADAPTER, PIPELINE, TRAINER_STATE, MODEL_CONFIG, CARD, DECLARATION})
+_OF_RUNS = "train_results.json all_results.json progress.txt hyperparameters.yaml"
+SIDECARS = frozenset({CONFIG, ADAPTER, PIPELINE, TRAINER_STATE, MODEL_CONFIG, CARD, DECLARATION, *_OF_RUNS.split()})
 INDEX_SUFFIX = ".index.json"
 JUDGED_WITH = frozenset({CONFIG, ADAPTER, TRAINER_STATE, DECLARATION})
 """Sidecars that stand for the models beside them where they are targets: a change of one may change a verdict."""
@@ -90,6 +91,7 @@ class Model:
     folder: where its sidecars lie. tensors: its stored tensors; those that ranks store in pieces are put together.
     copies: array of int64, rows of `tensors` that repeat others: another precision, replicas of other ranks.
     components: the models that a pipeline was put together from, each with a config of its own.
+    beside: path and plain values of the small files of settings and counters in its folder.
     """
 
     name: str
@@ -104,6 +106,7 @@ class Model:
     missing: tuple[str, ...]
     findings: tuple[Finding, ...]
     components: tuple[Model, ...] = ()
+    beside: tuple[tuple[str, Mapping[str, Any]], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

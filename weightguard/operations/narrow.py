@@ -7,10 +7,14 @@ sets all three, as far as the policy trusts it; one that it doesn't trust raises
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 from weightguard.operations.forward import Forward
 from weightguard.operations.runs import Lineage, of_tokens
-from weightguard.values import Claim, Finding, Interval, Operations, highest
+from weightguard.values import Claim, Finding, Interval, Operations, geometric_mean, highest
+
+APART = Fraction("1.3")
+"""How far two claims may be apart before they contradict each other: what published figures of one run differ by."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,8 @@ def narrow(
     contradicted: the weights contradict a declaration, so the wider interval holds. context: tokens, for claims of tokens.
     """
     findings: list[Finding] = []
-    interval, claimed = _claimed(bound.interval, claims, forward, context)
+    interval, claimed, apart = _claimed(bound.interval, claims, forward, context)
+    findings += apart
     evidence, terms, assumptions, method = claims, bound.terms, bound.assumptions, bound.method
     lowered = taken = False
     for lineage, clears in ((clearing, True), (raising, False)):
@@ -74,21 +79,36 @@ def narrow(
 
 def _claimed(
     interval: Interval, claims: tuple[Claim, ...], forward: Forward | None, context: int
-) -> tuple[Interval, list[Interval]]:
-    """The bound with the largest claim as its `best`, raised where a claim passes it; and the claims as operations."""
-    said = []
+) -> tuple[Interval, list[Interval], tuple[Finding, ...]]:
+    """The bound with the largest claim as its `best`, raised where a claim passes it; the claims as operations; and how they
+    contradict each other.
+    """
+    said: list[tuple[Claim, Interval]] = []
     for claim in claims:
         if claim.quantity == "training operations":
-            said.append(Interval(claim.low, claim.high, claim.high))
+            said.append((claim, Interval(claim.low, geometric_mean(claim.low, claim.high), claim.high)))
         elif claim.quantity == "training tokens" and forward is not None:
-            said.append(of_tokens(forward, claim.high, context))
-    bests = [i.best for i in said if i.best is not None]
+            said.append((claim, of_tokens(forward, claim.high, context)))
+    bests = [i.best for _, i in said if i.best is not None]
     if not bests:
-        return interval, said
+        return interval, [i for _, i in said], ()
     best = max(bests)
-    tops = [i.high for i in said]
+    tops = [i.high for _, i in said]
     high = None if interval.high is None or None in tops else max(interval.high, *(t for t in tops if t is not None))
-    return Interval(interval.low, max(best, interval.low), high), said
+    return Interval(interval.low, max(best, interval.low), high), [i for _, i in said], _disagreeing(said)
+
+
+def _disagreeing(said: list[tuple[Claim, Interval]]) -> tuple[Finding, ...]:
+    """A finding where two claims, each as wide as it is, are further apart than packing and attention explain."""
+    if len(said) < 2:
+        return ()
+    least = min(said, key=lambda x: x[1].high if x[1].high is not None else x[1].low)
+    most = max(said, key=lambda x: x[1].low)
+    top = least[1].high if least[1].high is not None else least[1].low
+    if most[1].low <= APART * top:
+        return ()
+    text = f"{most[0].where} and {least[0].where} claim operations that don't agree: the larger stands"
+    return (Finding("claims-disagree", "medium", text, most[0].where.partition(":")[0]),)
 
 
 def unbounded(operations: Operations) -> Operations:
