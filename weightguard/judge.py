@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from fractions import Fraction
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ from weightguard.report import Counts, File, ModelReport
 from weightguard.roles import ROLES
 from weightguard.rules.regime import Facts, regime
 from weightguard.rules.us_ear_4e091.entry import technical_note_3_uncounted
-from weightguard.values import UNBOUNDED, Claim, Finding, Interval, Operations, Verdict
+from weightguard.values import UNBOUNDED, Claim, Distribution, Finding, Interval, Operations, Verdict
 
 if TYPE_CHECKING:  # read only where there is one
     from weightguard.evidence.declaration import Declaration
@@ -57,6 +58,7 @@ def judge(model: Model, declared: Attached, policy: Policy, as_of: date, digest:
     )
     uncounted = tuple(line for d, lineage in (*clearing, *raising) for line in technical_note_3_uncounted(d, lineage.runs))
     operations = unbounded(narrowed.operations) if weights.missing or uncounted else narrowed.operations
+    operations = replace(operations, distribution=_distribution(weights, declared, claims.claims, operations.interval))
     facts = _facts(weights, declared, narrowed, operations, _widest(clearing), uncounted, claims, bool(contradictions))
     verdicts = tuple(regime(id).classify(facts, as_of) for id in policy.regimes)
     counted, waivers = _unwaived(verdicts, model, policy, as_of, digest) if not weights.missing else (verdicts, ())
@@ -91,6 +93,21 @@ def judge(model: Model, declared: Attached, policy: Policy, as_of: date, digest:
         decision=decide(counted, findings, policy),
         findings=findings,
     )
+
+
+def _distribution(weights: _Weights, declared: Attached, claims: Sequence[Claim], within: Interval) -> Distribution | None:
+    """Quantiles of what the declared tokens, or else the claimed ones, took; None where nobody says tokens."""
+    phases = [phase for d in declared.all for run in d.lineage() for phase in run.phases]
+    tokens = sum((phase.tokens for phase in phases), Fraction(0))
+    said = max((c for c in claims if c.quantity == "training tokens"), key=lambda c: c.high, default=None)
+    if weights.forward is None or (not tokens and said is None):
+        return None
+    from weightguard.operations.distribution import of_tokens  # most models have no such claim
+
+    if not tokens and said is not None:
+        return of_tokens(weights.forward, said.low, said.high, weights.context, within)
+    context = sum((phase.tokens * (phase.context or weights.context) for phase in phases), Fraction(0)) / tokens
+    return of_tokens(weights.forward, tokens, tokens, int(context), within)
 
 
 def _from_checkpoints(model: Model) -> tuple[Claim, ...]:

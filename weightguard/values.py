@@ -133,6 +133,16 @@ class Term:
 
 
 @dataclass(frozen=True)
+class Distribution:
+    """Two quantiles of a simulation, in operations: the share `level` of the samples lies between them. It decides nothing."""
+
+    level: float
+    low: float
+    high: float
+    seed: int
+
+
+@dataclass(frozen=True)
 class Operations:
     """Training operations with everything that led to them."""
 
@@ -141,6 +151,7 @@ class Operations:
     terms: tuple[Term, ...] = ()
     evidence: tuple[Claim, ...] = ()
     assumptions: tuple[str, ...] = ()
+    distribution: Distribution | None = None
 
 
 @dataclass(frozen=True)

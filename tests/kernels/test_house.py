@@ -32,6 +32,7 @@ LARGE = {
     "scan_zip_directory",
     "match_zip_headers",
     "skip_strings",
+    "simulate_operations",
 }
 TESTED = {
     *LARGE,

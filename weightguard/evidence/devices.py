@@ -57,7 +57,7 @@ def device(name: str) -> Device | None:
 
 
 def sparse_peak(name: str, rate: Fraction) -> bool:
-    """Whether a stated rate in FLOP/s is about twice a dense peak of the device: the figure with 2:4 sparsity that datasheets print."""
+    """Whether a stated rate in FLOP/s is about twice a dense peak of the device, as datasheets print it with 2:4 sparsity."""
     known = _devices().get(_plain(name))
     if known is None:
         return False

@@ -91,6 +91,11 @@ def tokens_until(config: Mapping[str, Any], operations: Number = 10**26, context
     return ceil(_exact(operations, "operations") / (3 * _mean(forward, context, causal=True)))
 
 
+def forward_of(config: Mapping[str, Any]) -> Forward:
+    """Forward operations of a config, by its layers."""
+    return _weighed(config)[1]
+
+
 def _weighed(values: Mapping[str, Any]) -> tuple[Architecture | None, Forward, int]:
     table = tensors(values)
     weights = all_weights(table)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import asdict
 from fractions import Fraction
 from typing import Any
 
@@ -146,7 +147,7 @@ def _operations(o: Operations) -> dict[str, Any]:
             for c in o.evidence
         ],
         "assumptions": list(o.assumptions),
-        "distribution": None,
+        "distribution": None if o.distribution is None else asdict(o.distribution),
     }
 
 
