@@ -14,7 +14,8 @@ import weightguard
 from weightguard.demo import corpus
 from weightguard.report import Report
 from weightguard.reports import derivation
-from weightguard.reports.text import amount, printable, render, wants_colour
+from weightguard.reports._words import amount, printable
+from weightguard.reports.text import render, wants_colour
 
 
 @pytest.fixture(scope="module")

@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from weightguard.demo import corpus
     from weightguard.reports import text
+    from weightguard.reports._words import amount, printable
 
     start = time.perf_counter()
     # in the folder, so that reports name the cases as a user would
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         outcome, parameters = found(report), sum(m.parameters.total for m in report.models)
         right = (outcome, parameters) == (case.outcome, case.parameters)
         wrong += not right
-        print(_row("ok" if right else "NO", case.title, text.amount(parameters), case.outcome, outcome))
+        print(_row("ok" if right else "NO", case.title, amount(parameters), case.outcome, outcome))
         if parameters != case.parameters:
             print(f"   {parameters:,} parameters were counted, {case.parameters:,} are there")
     print(f"\nThe last was trained for this table: {trained.first_loss:.2f} to {trained.last_loss:.2f} nats a character.")
@@ -54,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"$ weightguard scan {_SHOWN}")
     print(text.render(shown, colour=text.wants_colour(sys.stdout)))
     if args.keep:
-        print(f"Kept in {text.printable(args.keep)}; its *.toml are declarations to scan with.")
+        print(f"Kept in {printable(args.keep)}; its *.toml are declarations to scan with.")
     verdict = f"{wrong} of {len(reports)} verdicts are WRONG" if wrong else f"all {len(reports)} verdicts are as expected"
     print(f"{verdict}, {time.perf_counter() - start:.1f} s")
     return UNEXPECTED if wrong else 0

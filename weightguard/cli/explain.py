@@ -7,16 +7,41 @@ import sys
 
 from weightguard.cli import exits
 from weightguard.cli.options import add_scan_options, request
+from weightguard.errors import ConfigurationError
+
+FORMATS = ("text", "html")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_scan_options(parser)
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="text",
+        help="a tree, or a page with the interval drawn against the thresholds (default: text)",
+    )
+    parser.add_argument("-o", "--output", metavar="FILE", help="write the derivation there instead of to standard output")
 
 
 def run(args: argparse.Namespace) -> int:
     from weightguard.pipeline import scan
-    from weightguard.reports.derivation import render
 
     report = scan(request(args))
-    sys.stdout.write(render(report))
+    if args.format == "html":
+        from weightguard.reports import html
+
+        output = html.render(report)
+    else:
+        from weightguard.reports import derivation
+
+        encoding = "utf-8" if args.output else (sys.stdout.encoding or "ascii")
+        output = derivation.render(report, derivation.UNICODE if encoding.lower().startswith("utf") else derivation.ASCII)
+    if args.output:
+        try:
+            with open(args.output, "w", encoding="utf-8") as file:
+                file.write(output)
+        except OSError as error:
+            raise ConfigurationError(f"{args.output}: can't write the derivation: {error.strerror}") from error
+    else:
+        sys.stdout.write(output)
     return exits.status(report, strict=args.strict)

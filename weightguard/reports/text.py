@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import textwrap
 from collections.abc import Iterable
-from fractions import Fraction
 from typing import TextIO
 
 from weightguard.report import ModelReport, Report
-from weightguard.values import NOTHING, SEVERITIES, Finding
+from weightguard.reports._words import WIDTH, accounted, amount, printable
+from weightguard.values import SEVERITIES, Finding
 
-WIDTH = 80
 _LABEL = 8  # columns before a line's text
 _RED, _GREEN, _YELLOW, _RESET = "\x1b[1;31m", "\x1b[1;32m", "\x1b[1;33m", "\x1b[0m"
 _MOST_FINDINGS = 5
@@ -21,20 +20,6 @@ _MOST_UNREAD = 20
 def wants_colour(stream: TextIO | None) -> bool:
     """Colour only on a terminal, and not where NO_COLOR is set to anything."""
     return stream is not None and stream.isatty() and not os.environ.get("NO_COLOR")
-
-
-def printable(text: str) -> str:
-    """Text with every control, format and surrogate character escaped, so that a file name can't steer a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
-
-
-def amount(number: int | Fraction) -> str:
-    """A number as people say it: 70.6B, 1.2e26."""
-    value = float(number)
-    for unit, size in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("k", 1e3)):
-        if size <= value < 999.5 * size:
-            return f"{value / size:.3g}{unit}"
-    return f"{value:.3g}"
 
 
 def render(report: Report, *, quiet: bool = False, colour: bool = False) -> str:
@@ -129,15 +114,6 @@ def _what(m: ModelReport) -> str:
     if not m.complete:
         words.append("INCOMPLETE")
     return ", ".join(w for w in words if w)
-
-
-def accounted(m: ModelReport) -> str:
-    """What the bytes of a model's files are."""
-    total = sum((f.accounts for f in m.files), NOTHING)
-    return (
-        f"{total.tensors:,} in tensors, {total.headers:,} in headers, {total.padding:,} of padding, "
-        f"{total.unexplained:,} unexplained"
-    )
 
 
 def _findings(findings: Iterable[Finding]) -> list[str]:
