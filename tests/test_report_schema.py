@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
+from fractions import Fraction
 from functools import cache
 from importlib import import_module, resources
 from pathlib import Path
@@ -281,7 +282,9 @@ def test_the_numbers_of_a_report_agree(make: Any, tmp_path: Path, monkeypatch: p
 def test_numbers_that_nothing_bounds_are_null(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """2 x 2^22 weights x 2^40 positions pass 2^62."""
     write_sparse(tmp_path / "a.safetensors", [("a.weight", "F8_E4M3", (1 << 10, 1 << 10, 4))])
-    report = scan(tmp_path, monkeypatch, policy=replace(built_in(), kernel_positions=1 << 40))
+    report = scan(
+        tmp_path, monkeypatch, policy=replace(built_in(), kernel_positions=1 << 40, maximum_training_pixels=Fraction(10**30))
+    )
     [model] = report["models"]
     assert faults(report) == []
     assert model["forward_operations"] is None and model["training_operations"]["high"] is None

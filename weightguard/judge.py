@@ -151,8 +151,7 @@ class _Weights:
 
 
 def _weigh(model: Model, policy: Policy) -> _Weights:
-    config = language_model(model.config) if model.config is not None else None
-    family = families.find(config) or families.find(Config(model.config or {})) if config is not None else None
+    config, family = _described(model)
     tied = is_tied(config.values if config else None, family.tied if family else False) and (family is None or family.ties)
     parameters = count(model, tied)
     architecture: Architecture | None = None
@@ -160,7 +159,7 @@ def _weigh(model: Model, policy: Policy) -> _Weights:
     if not model.components:
         architecture, wrong = describe(model.tensors, parameters, config, family, tied, model.path)
     forward, limit = _forward(model, parameters, architecture, config, policy)
-    bounds = Bounds(policy.maximum_training_tokens, policy.bound_context, policy.post_training_factor, policy.kernel_positions)
+    bounds = Bounds(policy.maximum_training_tokens, policy.bound_context, policy.post_training_factor)
     config_context = (config.number(*CONTEXT) or 0) if config is not None else 0
     missing = (
         *model.missing,
@@ -189,7 +188,22 @@ def _claimed(model: Model, config: Config | None, family: Family | None) -> int 
 
 
 def _known(architecture: Architecture | None) -> bool:
-    return architecture is not None and architecture.source == "config"
+    return architecture is not None and architecture.source != "shapes"
+
+
+def _described(model: Model) -> tuple[Config | None, Family | None]:
+    """The config of a model's language model and its family: of config.json, else of a GGUF's own hyperparameters."""
+    if model.config is not None:
+        config = language_model(model.config)
+        return config, families.find(config) or families.find(Config(model.config))
+    if len(model.files) and all(f.container.format == "gguf" for f in model.files):
+        from weightguard.architecture import gguf
+
+        first = model.files[0].container
+        found = gguf.config_of({**first.metadata, **first.scalars})
+        if found is not None:
+            return Config(found), gguf.FAMILY
+    return None, None
 
 
 def _missing_of(component: Model) -> list[str]:
@@ -202,9 +216,9 @@ def _forward(
 ) -> tuple[Forward | None, tuple[str, ...]]:
     try:
         if architecture is not None and _known(architecture):
-            return from_architecture(architecture, parameters, policy.kernel_positions, all_experts=policy.all_experts), ()
+            return from_architecture(architecture, parameters, policy.positions, all_experts=policy.all_experts), ()
         times = repeats(config) if config else 1
-        bound = from_tensors(model.tensors, parameters, policy.kernel_positions, times)
+        bound = from_tensors(model.tensors, parameters, policy.positions, times)
         return (with_shapes(bound, architecture) if architecture is not None else bound), ()
     except Unreadable as error:
         return None, (error.detail,)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from fractions import Fraction
+from math import ceil
 from typing import Any, Literal
 
 from weightguard.errors import ConfigurationError
@@ -51,6 +52,7 @@ class Policy:
     bound_context: int
     post_training_factor: Fraction
     kernel_positions: int
+    maximum_training_pixels: Fraction
     unexplained_bytes: int
     findings: Severity
     signers: tuple[str, ...] = ()
@@ -59,6 +61,12 @@ class Policy:
     source: Source = "built-in"
     path: str | None = None
     sha256: str | None = None
+
+    @property
+    def positions(self) -> int:
+        """How often a kernel is charged for each token of the bound: by kernel_positions, and by the pixels of all of training."""
+        pixels = max(self.maximum_training_pixels, self.maximum_training_tokens)
+        return max(1, min(self.kernel_positions, ceil(pixels / self.maximum_training_tokens)))
 
 
 # Each choice from loose to tight. A policy found by search may move only to the right of the built-in one.
@@ -69,7 +77,13 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "unread": ("report", "block"),
     "findings": tuple(reversed(SEVERITIES)),
 }
-_LARGER_IS_TIGHTER = ("maximum_training_tokens", "bound_context", "post_training_factor", "kernel_positions")
+_LARGER_IS_TIGHTER = (
+    "maximum_training_tokens",
+    "bound_context",
+    "post_training_factor",
+    "kernel_positions",
+    "maximum_training_pixels",
+)
 _SMALLER_IS_TIGHTER = ("unexplained_bytes",)
 _KEYS = ("schema", "regimes", *_CHOICES, *_LARGER_IS_TIGHTER, *_SMALLER_IS_TIGHTER, "signers", "waiver")
 
@@ -87,6 +101,7 @@ def built_in() -> Policy:
         bound_context=int(bound["bound_context"]),
         post_training_factor=bound["post_training_factor"],
         kernel_positions=int(bound["kernel_positions"]),
+        maximum_training_pixels=bound["maximum_training_pixels"],
         unexplained_bytes=int(bound["unexplained_bytes"]),
         findings="critical",
     )

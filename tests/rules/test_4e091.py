@@ -352,6 +352,7 @@ def test_bounds_have_sources() -> None:
         "bound_context": 8192,
         "post_training_factor": Fraction(3, 2),
         "kernel_positions": 1024,
+        "maximum_training_pixels": 10**16,
         "unexplained_bytes": 65536,
     }
     assert all(bound.source and bound.unit and bound.means for bound in bounds().values())

@@ -52,7 +52,8 @@ UNKNOWN = Family((), "any model, by its tensors' names and shapes", attention=an
 class Architecture:
     """A model's shape, and its columns, one row a block and a last row for what stands outside the blocks.
 
-    source: "config" where the config is of a known family and agrees with the tensors; else "shapes".
+    source: "config" where the config is of a known family and agrees with the tensors, "metadata" where the file's own
+    hyperparameters do; else "shapes".
     dense, routed: arrays of int64, shape (blocks + 1,): parameters that multiply every token, and those of routed experts, each as
     often as a token passes it.
     experts, used: arrays of int64, shape (blocks + 1,): experts stored, and those that a token is sent to (1 and 1 if dense).
@@ -69,7 +70,7 @@ class Architecture:
     shared, crossing: parameters that names say several blocks share; those of blocks that attend to another input.
     """
 
-    source: Literal["config", "shapes"]
+    source: Literal["config", "metadata", "shapes"]
     model_type: str
     layers: int
     hidden_size: int
@@ -139,7 +140,7 @@ def describe(
     stack = _main_stack(blocks, by_kind)
     stored = int(blocks.numbers[stack].max()) + 1
     layers = (rules.stored(config) if config is not None else None) or stored
-    experts, used, problems = _experts(table, parameters, config, rules, blocks, path)
+    experts, used, problems = _experts(table, parameters, config, rules, blocks, path, known=known)
     findings += problems if known else []
     seen = widths(table, parameters, kinds, blocks, hidden, times)
     scan = scans(table, blocks, config)
@@ -150,7 +151,7 @@ def describe(
         kept[:-1] = ~(stack & (blocks.numbers >= layers))
     return (
         Architecture(
-            source="config" if known else "shapes",
+            source=("config" if rules.model_types else "metadata") if known else "shapes",
             model_type=config.model_type if config is not None else "",
             layers=min(layers, stored) if known else stored,
             hidden_size=hidden,
@@ -193,7 +194,7 @@ def active(architecture: Architecture, total: int) -> int:
 
     Without a config that is believed, no shape shows the share: every parameter is active.
     """
-    if architecture.source != "config":
+    if architecture.source == "shapes":
         return total
     idle = sum(
         int(values) * int(e - k) // int(e)
@@ -210,7 +211,7 @@ def _wrong(
     if layers is not None and layers > len(table):
         text = f"config.json says {layers} layers, and there are {len(table)} tensors"
         return Finding("part-missing", "high", text, path)
-    if layers is None or hidden is None or attention is None:
+    if layers is None or hidden is None or (attention is None and not family.by_shapes):
         text = "config.json does not give the layers, widths and heads that its model_type needs; the bound is by tensors alone"
         return Finding("config-incomplete", "medium", text, path)
     stored = int(blocks.numbers.max()) + 1 if len(blocks) else 0
@@ -290,9 +291,12 @@ def _main_stack(blocks: Blocks, by_kind: Int64) -> npt.NDArray[np.bool_]:
 
 
 def _experts(
-    table: TensorTable, parameters: Parameters, config: Config | None, family: Family, blocks: Blocks, path: str
+    table: TensorTable, parameters: Parameters, config: Config | None, family: Family, blocks: Blocks, path: str, *, known: bool
 ) -> tuple[Int64, Int64, list[Finding]]:
-    """Experts stored and used of each block and the rest, shape (blocks + 1,), and how the config contradicts them."""
+    """Experts stored and used of each block and the rest, shape (blocks + 1,), and how the config contradicts them.
+
+    known: a number that nothing says is every expert; otherwise, where it bounds nothing, the commonest.
+    """
     rows = len(blocks) + 1
     experts, used = np.ones(rows, np.int64), np.ones(rows, np.int64)
     routing = family.experts(config) if config is not None else None
@@ -300,7 +304,7 @@ def _experts(
     more: list[int] = []
     uneven: list[int] = []
     for block, (n, alike) in experts_stored(table, parameters.roles, blocks.of, parameters.logical).items():
-        claimed, k = routing or (n, min(n, _COMMON.get(n, 8)))
+        claimed, k = routing or (n, n if known else min(n, _COMMON.get(n, 8)))
         if not alike and k < n:
             uneven.append(block)
             k = n

@@ -19,7 +19,6 @@ class Bounds:
     maximum_training_tokens: Fraction
     bound_context: int
     post_training_factor: Fraction
-    kernel_positions: int
 
 
 def from_weights(forward: Forward, config_context: int, bounds: Bounds) -> Operations:

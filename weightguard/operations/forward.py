@@ -161,7 +161,8 @@ def _terms(a: Architecture, total: int, full: int, windowed: int) -> tuple[Term,
 def experts_condition(a: Architecture, *, all_experts: bool) -> str:
     if all_experts:
         return f"every one of {int(a.experts.max())} experts is taken as active"
-    return f"a token was sent to {a.experts_per_token} of {int(a.experts.max())} experts in training, as config.json says"
+    whose = "config.json" if a.source == "config" else "the file"
+    return f"a token was sent to {a.experts_per_token} of {int(a.experts.max())} experts in training, as {whose} says"
 
 
 def from_tensors(table: TensorTable, parameters: Parameters, kernel_positions: int, repeats: int) -> Forward:
@@ -193,7 +194,7 @@ def from_tensors(table: TensorTable, parameters: Parameters, kernel_positions: i
             Fraction(2 * kernels * kernel_positions * repeats),
             "operations/token",
             f"2 x weights x {kernel_positions} positions x {repeats}",
-            "policy, kernel_positions",
+            "policy, kernel_positions and maximum_training_pixels",
         ),
         Term("attention at most", Fraction(attention), "operations/token/key", "4 x query width of each block", FORMULA),
     ]

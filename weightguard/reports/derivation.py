@@ -91,7 +91,8 @@ def _architecture(m: ModelReport) -> Node:
     shape = Node(f"{a.layers} layers, hidden {a.hidden_size}{heads}{experts}{context}")
     if a.source == "shapes":
         return Node("architecture: by names and shapes; bounded tensor by tensor", (shape,))
-    return Node(f"architecture: {a.model_type}, from config.json, checked against the shapes", (shape,))
+    whose = "config.json" if a.source == "config" else "the file's own hyperparameters"
+    return Node(f"architecture: {a.model_type}, from {whose}, checked against the shapes", (shape,))
 
 
 def _forward(m: ModelReport) -> Iterator[Node]:
