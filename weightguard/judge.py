@@ -159,6 +159,14 @@ def _weigh(model: Model, policy: Policy) -> _Weights:
     if not model.components:
         architecture, wrong = describe(model.tensors, parameters, config, family, tied, model.path)
     forward, limit = _forward(model, parameters, architecture, config, policy)
+    if (
+        forward is not None
+        and config is not None
+        and not config.values.keys().isdisjoint(("image_size", "sample_size", "depths"))
+    ):
+        from weightguard.operations.image import of_image  # most models are of tokens
+
+        forward = of_image(forward, architecture, model.tensors, parameters, config)
     bounds = Bounds(policy.maximum_training_tokens, policy.bound_context, policy.post_training_factor)
     config_context = (config.number(*CONTEXT) or 0) if config is not None else 0
     missing = (

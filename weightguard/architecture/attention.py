@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from weightguard.architecture.columns import LOOKUP, MATRIX, Blocks
+from weightguard.architecture.columns import IDLE, LOOKUP, MATRIX, TOWER, Blocks
 from weightguard.parameters.count import Parameters
 from weightguard.tensors import Int64, TensorTable, UInt8
 
@@ -31,6 +31,7 @@ _OUT = re.compile(
     r"|final_proj|o_b_proj|wo_b|wo_a|wo_ud)" + _END
 )
 _MODULE = re.compile(r"attn|attention|Attention|(?:^|\.)blk\.\d+\.attn|temporal_block|mixer|^(?:q|o|wq|wo)\b|rel_attn|self_att")
+_PROJECTIONS = (MATRIX, LOOKUP, IDLE, TOWER)
 _NOT_SELF = re.compile(r"encoder_attn|encoder_decoder|cross_?attn|cross_?attention|crossattention|EncDec|indexer|(?:^|\.)idx_")
 _INDEX = re.compile(r"indexer\.(?:wq_b|wq_du|wq|q_proj|q_b_proj)" + _END)
 _LINEAR = re.compile(
@@ -46,7 +47,7 @@ class Widths:
     qk, v: width of the queries and of the values of all heads, as often as a token passes them; 0 without attention.
     index: width of an indexer's queries, which score every key before a few are attended to.
     stated: whether a query projection of its own showed `qk`, array of bool. mixed: whether what stands there may be linear
-    attention, which has no term in the keys, array of bool; `reach`: qk + v as if none were linear.
+    attention, which has no term in the keys, array of bool. reach: qk + v as if none were, and of attention to other inputs.
     """
 
     qk: Int64
@@ -68,19 +69,27 @@ def widths(
     queries: dict[int, dict[str, int]] = defaultdict(dict)
     fused: dict[int, dict[str, int]] = defaultdict(dict)
     outs: dict[int, dict[str, int]] = defaultdict(dict)
-    linear: set[tuple[int, str]] = set()
+    linear: dict[int, set[str]] = defaultdict(set)
+    crossing = np.zeros(rows, np.int64)
     often, index = np.ones(rows, np.int64), np.zeros(rows, np.int64)
     for row, name in enumerate(table.names):
         block = int(blocks.of[row])
         module = name.removesuffix(".weight").rpartition(".")[0]
         if _LINEAR.search(name):
-            linear.add((block, name[: name.rfind(".", 0, name.rfind("."))] if name.endswith((".weight", ".bias")) else module))
-        if kinds[row] not in (MATRIX, LOOKUP) or parameters.ranks[row] < 2:
+            linear[block].add(name[: name.rfind(".", 0, name.rfind("."))] if name.endswith((".weight", ".bias")) else module)
+        if kinds[row] not in _PROJECTIONS or parameters.ranks[row] < 2:
             continue
         below = name[len(blocks.prefixes[block]) :] if block < len(blocks) else name
         if not _MODULE.search(below) or _NOT_SELF.search(below):
             if _INDEX.search(below):
                 index[block] += _width(table, parameters, row, hidden, 0)
+            elif _QUERY.search(below):
+                crossing[block] += 2 * _width(table, parameters, row, hidden, 0)
+            continue
+        if kinds[row] in (IDLE, TOWER):
+            crossing[block] += (
+                2 * _width(table, parameters, row, hidden, 0) if _QUERY.search(below) or _FUSED.search(below) else 0
+            )
             continue
         if times is not None:
             often[block] = max(often[block], int(times[row]))
@@ -91,7 +100,7 @@ def widths(
         elif _OUT.search(below):
             outs[block][module] = _width(table, parameters, row, hidden, 1)
     qk, v = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
-    stated, mixed, reach = np.zeros(rows, bool), np.zeros(rows, bool), index.copy()
+    stated, mixed, reach = np.zeros(rows, bool), np.zeros(rows, bool), index + crossing
     for block in queries.keys() | fused.keys():
         found = queries[block] or fused[block]
         for module, width in found.items():
@@ -99,7 +108,7 @@ def widths(
             own = module in queries[block]
             value = out or (width if own else width // 3)
             reach[block] += (width if own else value) + value
-            if any(b == block and (m == module or m.startswith(module + ".")) for b, m in linear):
+            if module in linear[block] or any(m.startswith(module + ".") for m in linear[block]):
                 mixed[block] = True
                 continue
             qk[block] += width if own else value

@@ -63,7 +63,8 @@ class Architecture:
     scan: operations a token of recurrent mixers, of each block and the rest.
     kept: array of bool, shape (blocks + 1,): False for multi-token prediction modules: trained, not used to answer.
     routed_values: array of int64, shape (blocks + 1,): `routed` and the experts' biases.
-    kernels: those of `dense` in tensors of three or more dimensions. query_seen: whether a tensor showed the queries' width.
+    kernels: parameters of three or more dimensions that may be applied at many places.
+    query_seen: whether a tensor showed the queries' width.
     lookups, vectors, towers, idle: parameters that don't multiply a token: embeddings that are looked up; norms and biases;
     towers of other inputs; what no token passes.
     sides: 2 where a token passes an encoder or a decoder, and not both; else 1.
@@ -165,14 +166,14 @@ def describe(
             context=(config.number(*CONTEXT) or 0) if config is not None else 0,
             tied=tied,
             dense=passed[:, MATRIX] + passed[:, KERNEL],
-            kernels=int(by_kind[:, KERNEL].sum()),
+            kernels=_kernels(table, parameters, kinds),
             query_seen=bool(seen.stated.any()),
             routed=passed[:, ROUTED].copy(),
             experts=experts,
             used=used,
             qk=qk,
             v=v,
-            reach=np.maximum(qk + v, seen.reach),
+            reach=_reach(qk + v, seen.reach, attention if known else None, blocks),
             window=window,
             scan=scan,
             kept=kept,
@@ -378,6 +379,23 @@ def _attention(
         window[inside] = windows[numbers[inside]]
     qk[-1] += min(family.compressed(config), 1 << 40)
     return qk + seen.index, v, window
+
+
+def _reach(widths: Int64, shown: Int64, attention: Attention | None, blocks: Blocks) -> Int64:
+    """The most that each block's attention can be: of shapes, whatever a config says; and of the config, whatever shapes show."""
+    reach = np.maximum(widths, shown)
+    if attention is not None:
+        stated = min(attention.passes * attention.heads * (attention.qk + attention.v), 1 << 40)
+        inside = np.array([not TOWERS.search(prefix) for prefix in blocks.prefixes] + [False])
+        reach[inside] = np.maximum(reach[inside], stated)
+    return reach
+
+
+def _kernels(table: TensorTable, parameters: Parameters, kinds: UInt8) -> int:
+    """Parameters in kernels, in towers of other inputs too; those of a mixer's convolution are applied once a token."""
+    towers = (kinds == TOWER) | (kinds == IDLE) | (kinds == LOOKUP)
+    rows = np.flatnonzero((kinds == KERNEL) | (towers & (parameters.ranks > 2)))
+    return sum(parameters.logical[rows].tolist())
 
 
 def _contradictions(

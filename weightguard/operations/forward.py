@@ -73,8 +73,9 @@ def from_architecture(a: Architecture, parameters: Parameters, kernel_positions:
         raise Unreadable("limit", "more than 2^61 operations a token")
     bound_matmul[-1] += idle
     bound_attention = 2 * np.minimum(a.reach, 1 << 59)
-    if not a.query_seen:  # fused or renamed: no shape shows the heads, so they are at least as wide as the hidden size
-        bound_attention[:-1] = np.maximum(bound_attention[:-1], 4 * a.hidden_size)
+    # fused or renamed: where no shape shows the heads, they are at least as wide as the hidden size
+    unseen = (bound_attention[:-1] == 0) | (not a.query_seen)
+    bound_attention[:-1][unseen] = np.maximum(bound_attention[:-1][unseen], 4 * a.hidden_size)
     full, windowed = _attention(a, attention)
     return Forward(
         unit="token",
