@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -99,7 +98,7 @@ def kinds_of(
     inside = (blocks.of < len(blocks)).tolist()
     outside = [row for row, within in enumerate(inside) if not within and roles[row] in (WEIGHT, TIED)]
     has_head = any(is_named(table.names[row], HEADS) and roles[row] == WEIGHT for row in outside)
-    towers = _towers(table.names)
+    towers = len({TOWERS.search(prefix) is None for prefix in set(blocks.prefixes)}) > 1  # beside a language model
     no_encoder = not any(_ENCODER.search(p) for p in set(blocks.prefixes))
     for row, (name, rank, role) in enumerate(zip(table.names, ranks.tolist(), roles.tolist(), strict=True)):
         if role != WEIGHT:
@@ -139,12 +138,6 @@ def _is_lookup(name: str) -> bool:
     if is_named(name, EMBEDDINGS) or name.endswith(_POSITIONS):
         return True
     return _LOOKED_UP.search(name) is not None and _MULTIPLIED.search(name.removesuffix(".weight").rpartition(".")[2]) is None
-
-
-def _towers(names: Iterable[str]) -> bool:
-    """Whether a model has towers beside its language model: not where all of it is one."""
-    inside = [bool(TOWERS.search(name)) for name in names if _LAYER.search(name)]
-    return any(inside) and not all(inside)
 
 
 def experts_stored(table: TensorTable, roles: UInt8, layers: Int64, logical: Int64) -> dict[int, tuple[int, bool]]:

@@ -148,7 +148,7 @@ def _model(group: Group, folder: Folder, config: Mapping[str, Any] | None) -> Mo
         index_metadata=group.index_metadata,
         missing=(*group.missing, *(x.message for x in said if x.id == PART_MISSING)),
         findings=(*group.findings, *(x for x in said if x.id != PART_MISSING)),
-        beside=tuple((w.path, w.container.scalars) for w in folder.weights if w.container.scalars and is_small_state(w.table)),
+        beside=folder.state,
     )
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from weightguard.formats.protocol import Container
+from weightguard.roles import is_small_state
 from weightguard.tensors import Int64, TensorTable, concatenate
 from weightguard.values import Finding
 
@@ -73,6 +75,11 @@ class Folder:
     @property
     def name(self) -> str:
         return self.path.rpartition("/")[2]
+
+    @cached_property
+    def state(self) -> tuple[tuple[str, Mapping[str, Any]], ...]:
+        """Path and plain values of the small files of settings and counters."""
+        return tuple((w.path, w.container.scalars) for w in self.weights if w.container.scalars and is_small_state(w.table))
 
     def below(self, name: str) -> str:
         """The path of a file of this name in the folder."""
