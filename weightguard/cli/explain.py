@@ -6,8 +6,7 @@ import argparse
 import sys
 
 from weightguard.cli import exits
-from weightguard.cli.options import add_scan_options, request
-from weightguard.errors import ConfigurationError
+from weightguard.cli.options import add_scan_options, request, write
 
 FORMATS = ("text", "html")
 
@@ -36,12 +35,5 @@ def run(args: argparse.Namespace) -> int:
 
         encoding = "utf-8" if args.output else (sys.stdout.encoding or "ascii")
         output = derivation.render(report, derivation.UNICODE if encoding.lower().startswith("utf") else derivation.ASCII)
-    if args.output:
-        try:
-            with open(args.output, "w", encoding="utf-8") as file:
-                file.write(output)
-        except OSError as error:
-            raise ConfigurationError(f"{args.output}: can't write the derivation: {error.strerror}") from error
-    else:
-        sys.stdout.write(output)
+    write(output, args.output, "derivation")
     return exits.status(report, strict=args.strict)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import os
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -68,3 +69,16 @@ def _hf_cache() -> str:
     if not os.path.isdir(path):
         raise ConfigurationError(f"--hf-cache: {path} is not a folder (set HF_HUB_CACHE or HF_HOME)")
     return path
+
+
+def write(output: str, path: str | None, what: str) -> None:
+    """Write to a file, or to standard output. Raises `ConfigurationError` where the file can't be written."""
+    if path is None:
+        sys.stdout.write(output)
+        sys.stdout.flush()
+        return
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(output)
+    except OSError as error:
+        raise ConfigurationError(f"{path}: can't write the {what}: {error.strerror}") from error

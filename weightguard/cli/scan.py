@@ -8,8 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from weightguard.cli import exits
-from weightguard.cli.options import add_scan_options, request
-from weightguard.errors import ConfigurationError
+from weightguard.cli.options import add_scan_options, request, write
 
 if TYPE_CHECKING:
     from weightguard.report import Report
@@ -38,15 +37,7 @@ def run(args: argparse.Namespace) -> int:
         output = text.render(report, quiet=args.quiet, colour=colour)
     else:
         output = import_module(f"weightguard.reports.{args.format}").render(report)
-    if args.output:
-        try:
-            with open(args.output, "w", encoding="utf-8") as file:
-                file.write(output)
-        except OSError as error:
-            raise ConfigurationError(f"{args.output}: can't write the report: {error.strerror}") from error
-    else:
-        sys.stdout.write(output)
-        sys.stdout.flush()
+    write(output, args.output, "report")
     if not report.models:
         print("weightguard: no model found", file=sys.stderr)
     print(last_line(report), file=sys.stderr)
