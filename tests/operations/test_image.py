@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import torch
 import transformers
@@ -14,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import weightguard
 from tests.layouts import write_json, write_sparse
 from weightguard.report import ModelReport
+from weightguard.reports.json import render
 
 OFTEN = ("vit", "swin", "convnext", "resnet")
 TYPES = (
@@ -34,7 +37,10 @@ def scanned(folder: Path, module: Any, config: dict[str, Any]) -> ModelReport:
     write_json(folder / "config.json", config)
     tensors = [(name, "F32", tuple(p.shape)) for name, p in module.named_parameters()]
     write_sparse(folder / "model.safetensors", tensors)
-    [model] = weightguard.scan(str(folder)).models
+    report = weightguard.scan(str(folder))
+    schema = json.loads(resources.files("weightguard.schemas").joinpath("report.schema.json").read_text())
+    jsonschema.validate(json.loads(render(report)), schema)
+    [model] = report.models
     return model
 
 
