@@ -67,7 +67,8 @@ class Architecture:
     query_seen: whether a tensor showed the queries' width.
     lookups, vectors, towers, idle: parameters that don't multiply a token: embeddings that are looked up; norms and biases;
     towers of other inputs; what no token passes.
-    sides: 2 where a token passes an encoder or a decoder, and not both; else 1.
+    sides: 2 where a token passes an encoder or a decoder, and not both; else 1. causal: False where there is an encoder, whose
+    tokens see all others.
     shared, crossing: parameters that names say several blocks share; those of blocks that attend to another input.
     """
 
@@ -100,6 +101,7 @@ class Architecture:
     towers: int
     idle: int
     sides: int
+    causal: bool
     shared: int
     crossing: int
 
@@ -147,6 +149,7 @@ def describe(
     scan = scans(table, blocks, config)
     attention = rules.attention(config) if config is not None else None
     qk, v, window = _attention(config, rules, attention, seen, blocks, stack, layers, known=known)
+    sides = _sides(blocks)
     kept = np.ones(rows, bool)
     if known:
         kept[:-1] = ~(stack & (blocks.numbers >= layers))
@@ -182,7 +185,8 @@ def describe(
             vectors=int(by_kind[:, VECTOR].sum()),
             towers=int(by_kind[:, TOWER].sum()),
             idle=int(by_kind[:, IDLE].sum()),
-            sides=2 if {"encoder", "decoder"} <= _sides(blocks) else 1,
+            sides=2 if {"encoder", "decoder"} <= sides else 1,
+            causal="encoder" not in sides,
             shared=_of_rows(table, parameters, _SHARED),
             crossing=int(by_kind[_crossing(table, blocks)][:, [MATRIX, ROUTED]].sum()),
         ),

@@ -34,6 +34,7 @@ class Forward:
     matmul_range: what `matmul` can be. windowed: the part of attention in layers with a window, which `attention` leaves out.
     layer_matmul, layer_attention, window: arrays of int64, shape (layers,), with the routed experts that the config names.
     bound_matmul, bound_attention: arrays of int64, shape (layers,): the most that each layer can take.
+    causal: whether a token sees those before it only.
     """
 
     unit: str
@@ -48,6 +49,7 @@ class Forward:
     bound_attention: Int64
     terms: tuple[Term, ...]
     assumptions: tuple[str, ...]
+    causal: bool = True
 
 
 def per_token(matmul: Int64, attention: Int64, window: Int64, context: int, *, causal: bool) -> Fraction | None:
@@ -90,6 +92,7 @@ def from_architecture(a: Architecture, parameters: Parameters, kernel_positions:
         bound_attention=bound_attention,
         terms=_terms(a, total, full, windowed),
         assumptions=() if not int(a.experts.max()) > 1 else (experts_condition(a, all_experts=all_experts),),
+        causal=a.causal,
     )
 
 
@@ -114,6 +117,7 @@ def with_shapes(bound: Forward, a: Architecture) -> Forward:
         layer_attention=attention,
         window=a.window,
         terms=_terms(a, total, full, windowed),
+        causal=a.causal,
     )
 
 

@@ -135,7 +135,7 @@ def _of_phase(forward: Forward, stage: Phase, sides: int) -> Interval:
 def _mean(forward: Forward, context: int, *, causal: bool) -> Fraction:
     if type(context) is not int or not 0 < context <= 1 << 31:
         raise ConfigurationError("phase: context must be a whole number of tokens, from 1 to 2^31")
-    ops = per_token(forward.layer_matmul, forward.layer_attention, forward.window, context, causal=causal)
+    ops = per_token(forward.layer_matmul, forward.layer_attention, forward.window, context, causal=causal and forward.causal)
     if ops is None or ops == 0:
         raise ConfigurationError("config: operations a token pass 2^63, or are none")
     return ops

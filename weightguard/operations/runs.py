@@ -47,7 +47,7 @@ def of_run(run: Run, forward: Forward, default_context: int) -> tuple[Interval, 
 
 def of_tokens(forward: Forward, tokens: Fraction, context: int) -> Interval:
     """Tokens x architecture: `best` by the causal formula, 0.95 of it below; above, every key attended to, times 1.3."""
-    mean = per_token(forward.layer_matmul, forward.layer_attention, forward.window, context, causal=True)
+    mean = per_token(forward.layer_matmul, forward.layer_attention, forward.window, context, causal=forward.causal)
     most = per_token(forward.bound_matmul, forward.bound_attention, forward.window, context, causal=False)
     if mean is None or most is None:
         return UNBOUNDED
