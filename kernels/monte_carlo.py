@@ -35,12 +35,12 @@ def simulate_operations(
     (layers,): operations a token, operations a token and key, keys at most (0 for all). ranges: array of float64, shape
     (models, 3, 2): tokens, context (tokens), and a factor on all; each is drawn log-uniformly between its two ends, which are above
     0. seed: of the run; sample s of model m is drawn by splitmix64 from seed + 3 x (m x samples + s), whatever ran before it.
-    buffer: array of float64, shape (3, samples), overwritten. below, above: places of the two quantiles among the sorted samples.
+    buffer: array of float64, shape (5, samples), overwritten. below, above: places of the two quantiles among the sorted samples.
     out_low, out_high: arrays of float64, shape (models,), the two quantiles, in operations.
     Returns the models simulated. The memory used is `buffer`. Reads each model once.
     """
     samples = buffer.shape[1]
-    values, contexts, totals = buffer[0], buffer[1], buffer[2]
+    values, contexts, totals, halves, inverses = buffer[0], buffer[1], buffer[2], buffer[3], buffer[4]
     scale = 1.0 / 9007199254740992.0
     for model in range(first, last):
         lows = ranges[model, :, 0]
@@ -58,19 +58,22 @@ def simulate_operations(
                     logarithm += drawn
             values[sample] = np.exp(logarithm)
             totals[sample] = 0.0
+            halves[sample] = 0.5 * contexts[sample] + 0.5
+            inverses[sample] = 0.5 / contexts[sample]
+        fixed = 0.0
         for layer in range(starts[model], starts[model + 1]):  # samples inside, so that a processor takes several at once
-            m, a, w = matmul[layer], attention[layer], window[layer]
+            fixed += matmul[layer]
+            a, w = attention[layer], window[layer]
             if w == 0.0:
                 for sample in range(samples):
-                    totals[sample] += m + a * (contexts[sample] + 1.0) / 2.0
+                    totals[sample] += a * halves[sample]
             else:  # the first w tokens see 1 to w keys, the others w
+                less = w * (w - 1.0)
                 for sample in range(samples):
-                    context = contexts[sample]
-                    inside = (context + 1.0) / 2.0
-                    beyond = w - w * (w - 1.0) / (2.0 * context)
-                    totals[sample] += m + a * (inside if context <= w else beyond)
+                    keys = halves[sample] if contexts[sample] <= w else w - less * inverses[sample]
+                    totals[sample] += a * keys
         for sample in range(samples):
-            values[sample] *= 3.0 * lows[0] * lows[2] * totals[sample]
+            values[sample] *= 3.0 * lows[0] * lows[2] * (fixed + totals[sample])
         for which in range(2):
             place = below if which == 0 else above
             left, right = 0, samples - 1

@@ -33,7 +33,7 @@ def run(form: Any, c: Columns, seed: int, first: int, last: int) -> tuple[Any, A
     low, high = np.zeros(len(c.starts) - 1), np.zeros(len(c.starts) - 1)
     with np.errstate(over="ignore"):  # the generator wraps on purpose
         done = form(simulate_operations)(
-            c.starts, c.matmul, c.attention, c.window, c.ranges, first, last, seed, np.empty((3, SAMPLES)), 12, 244, low, high
+            c.starts, c.matmul, c.attention, c.window, c.ranges, first, last, seed, np.empty((5, SAMPLES)), 12, 244, low, high
         )
     assert done == last - first
     return low, high

@@ -69,7 +69,7 @@ def simulate(
     below, above = places(samples, level)
 
     def part(first: int, last: int) -> int:
-        buffer = np.empty((3, samples))
+        buffer = np.empty((5, samples))
         return simulate_operations(
             c.starts, c.matmul, c.attention, c.window, c.ranges, first, last, seed, buffer, below, above, low, high
         )
