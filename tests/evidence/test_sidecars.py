@@ -89,6 +89,18 @@ def test_a_card_that_says_device_hours_claims_operations(words: str, device: str
     assert found.quantity == "training operations" and "estimate" in found.where
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "trained on 680,000 hours of audio, on H100s",
+        "updated every 24 hours; served on an A100",
+        "5 million hours of speech. A100",
+    ],
+)
+def test_hours_of_something_else_claim_nothing(words: str) -> None:
+    assert collect({"README.md": words.encode()}, {}, "").claims == ()
+
+
 def test_hours_of_an_ambiguous_device_span_its_variants() -> None:
     """An "H100" is SXM, PCIe or NVL: the slowest 16-bit peak at the lowest utilisation to FP8 at the highest."""
     found = operations_of_hours("H100", Fraction(1))

@@ -24,8 +24,8 @@ _TOKENS = re.compile(
 )
 _DEVICE = r"(?:[VAHBL]\d{2,4}S?|GB\d00|H20|MI\d{3}X?|TPU[ -]?v\d\w?|T4)(?:[ -](?:SXM\d?|PCIe|NVL|\d{2,3}GB))?"
 _HOURS = re.compile(
-    rf"{_NUMBER}\s?{_UNIT}\s(?:({_DEVICE})[ -])?(?:(?:GPU|TPU|accelerator|chip)s?[ -])?hours"
-    rf"(?:\s(?:of\s[^.\n]{{0,40}}?)?on\s[^.\n]{{0,60}}?({_DEVICE}))?",
+    rf"{_NUMBER}\s?{_UNIT}\s(?:({_DEVICE})[ -])?((?:GPU|TPU|accelerator|chip)s?[ -])?hours"
+    rf"(?:\s(?:of\s(?:comput|train|pre-?train)\w{{1,6}}\s)?on\s[^.\n]{{0,60}}?({_DEVICE}))?",
     re.IGNORECASE,
 )
 _DAYS = re.compile(
@@ -56,7 +56,9 @@ def _hours(text: str, path: str) -> list[Claim]:
     named = re.search(_DEVICE, text)
     for match in _HOURS.finditer(text):
         hours = Fraction(match[1].replace(",", "")) * 10 ** _UNITS.get((match[2] or "").lower(), 0)
-        device = match[3] or match[4] or (named[0] if named else "")
+        if not (match[3] or match[4] or match[5]):
+            continue  # hours of audio, of waiting
+        device = match[3] or match[5] or (named[0] if named else "")
         claims += _operations(device, hours, match[0], path)
     for match in _DAYS.finditer(text):
         hours = int(match[1]) * Fraction(match[3]) * _TIMES[match[4].lower()]
