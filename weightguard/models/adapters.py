@@ -43,7 +43,8 @@ _PAIR = re.compile(r"^(?P<module>.+?)[._](?P<half>lora_A|lora_B|lora_embedding_[
 def is_adapter(table: TensorTable) -> bool:
     """Whether most tensors have names that only adapters have, whatever lies beside."""
     step = max(1, len(table) // _LOOKED_AT)
-    if not any(w in n for n in table.names[::step] for w in _WORDS):  # most models have no such name at all
+    some = "\n".join(table.names[::step])
+    if not any(word in some for word in _WORDS):  # most models have no such name at all
         return False
     parts = [n for n in table.names if any(w in n for w in _WORDS) and _PART.search(n)]
     scales = sum(_SCALE.search(n) is not None for n in table.names)
