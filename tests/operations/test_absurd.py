@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -85,3 +86,13 @@ def test_a_config_that_is_none(folder: Path, least: Fraction, text: str) -> None
         high = model.training_operations.interval.high
         assert high is None or high >= least
         assert high is not None or model.missing
+
+
+def test_a_number_of_layers_takes_no_memory(folder: Path, config: dict[str, Any]) -> None:
+    for model_type in ("llama", "nothing", "zamba"):
+        (folder / "config.json").write_text(json.dumps({**config, "model_type": model_type, "num_hidden_layers": 10**9}))
+        tracemalloc.start()
+        weightguard.scan(str(folder))
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 64 << 20

@@ -142,7 +142,8 @@ def describe(
 
     stack = _main_stack(blocks, by_kind)
     stored = int(blocks.numbers[stack].max()) + 1
-    layers = (rules.stored(config) if config is not None else None) or stored
+    # no more than are there: a config that isn't checked may say any number
+    layers = min((rules.stored(config) if config is not None else None) or stored, stored)
     experts, used, problems = _experts(table, parameters, config, rules, blocks, path, known=known)
     findings += problems if known else []
     seen = widths(table, parameters, kinds, blocks, hidden, times)
@@ -157,7 +158,7 @@ def describe(
         Architecture(
             source=("config" if rules.model_types else "metadata") if known else "shapes",
             model_type=config.model_type if config is not None else "",
-            layers=min(layers, stored) if known else stored,
+            layers=layers if known else stored,
             hidden_size=hidden,
             attention=attention,
             key_value_heads=(config.number(*KEY_VALUE_HEADS) or 0) if config is not None else 0,
