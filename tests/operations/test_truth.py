@@ -135,6 +135,19 @@ def test_an_absurd_plan_says_which_key(change: dict[str, object]) -> None:
         plan({**LLAMA, **change}, tokens=10**9)
 
 
+@pytest.mark.parametrize(
+    "key", ["hidden_size", "vocab_size", "intermediate_size", "num_attention_heads", "num_experts", "num_experts_per_tok"]
+)
+@pytest.mark.parametrize("value", [1, 10**9, "7"])
+def test_a_plan_of_any_numbers_is_a_plan_or_an_error_that_says_so(key: str, value: object) -> None:
+    try:
+        found = plan({**LLAMA, "num_experts": 8, "num_experts_per_tok": 2, "head_dim": 10**6, key: value}, tokens=10**12)
+    except ConfigurationError as error:
+        assert str(error).startswith("config: ")
+    else:
+        assert found.operations.low > 0
+
+
 @pytest.mark.parametrize("tokens", [-1, float("nan"), float("inf"), True])
 def test_absurd_tokens_are_refused(tokens: float) -> None:
     with pytest.raises(ConfigurationError, match="tokens"):

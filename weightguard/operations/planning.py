@@ -21,7 +21,7 @@ from weightguard.architecture import families
 from weightguard.architecture.config import Config, language_model
 from weightguard.architecture.describe import Architecture, active, describe
 from weightguard.architecture.planned import all_weights, tensors
-from weightguard.errors import ConfigurationError
+from weightguard.errors import ConfigurationError, Unreadable
 from weightguard.operations.forward import Forward, from_architecture, from_tensors, per_token, with_shapes
 from weightguard.operations.runs import HIGH, LOW
 from weightguard.values import ZERO, Interval
@@ -97,6 +97,14 @@ def forward_of(config: Mapping[str, Any]) -> Forward:
 
 
 def _weighed(values: Mapping[str, Any]) -> tuple[Architecture | None, Forward, int]:
+    """Shape, forward operations and parameters. Raises `ConfigurationError`."""
+    try:
+        return _counted(values)
+    except Unreadable as error:  # numbers that no tensor can have
+        raise ConfigurationError(f"config: {error.detail}") from error
+
+
+def _counted(values: Mapping[str, Any]) -> tuple[Architecture | None, Forward, int]:
     table = tensors(values)
     weights = all_weights(table)
     config = language_model(values)
