@@ -15,7 +15,7 @@ from typing import Literal, Protocol, cast
 
 from weightguard.evidence.publication import Published, Unclear
 from weightguard.rules.provenance import Event, Standing, latest
-from weightguard.values import Interval, Law, Verdict
+from weightguard.values import ZERO, Interval, Law, Verdict
 
 SHIPPED = {"us-ear-4e091": "weightguard.rules.us_ear_4e091"}  # id -> module, in the order of reports
 
@@ -28,6 +28,10 @@ class Facts:
     (None: not derived), `additional` those since. `whole` and `data_complete` are attestations. `conditions` come from earlier
     stages; those that nobody attested are also in `unattested`. `method` says how `operations` came about, in a few words.
     `uncounted` names operations that count but are in no interval: while there are any, no upper end holds.
+
+    `generation`: what generated the unpublished data that its runs used, by whatever share. `original`, `modification`: of a model
+    that starts from another, what that one took and what came since (None: it starts from nothing). `generates`: "text", "audio",
+    "image", "video" ..., `biological`: whether it was trained primarily on biological sequence data; None: not said.
     """
 
     complete: bool
@@ -42,6 +46,11 @@ class Facts:
     unattested: tuple[str, ...] = ()
     method: str = ""
     uncounted: tuple[str, ...] = ()
+    generation: Interval = ZERO
+    original: Interval | None = None
+    modification: Interval | None = None
+    generates: tuple[str, ...] | None = None
+    biological: bool | None = None
 
 
 @dataclass(frozen=True)
