@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from fractions import Fraction
-from functools import partial
+from functools import partial, reduce
 from typing import TYPE_CHECKING
 
 from weightguard.architecture import families
@@ -28,8 +28,18 @@ from weightguard.policy import Policy, decide, waived
 from weightguard.report import Counts, File, ModelReport
 from weightguard.roles import ROLES
 from weightguard.rules.regime import Facts, regime
-from weightguard.rules.us_ear_4e091.entry import technical_note_3_uncounted
-from weightguard.values import UNBOUNDED, Claim, Distribution, Finding, Interval, Operations, Verdict
+from weightguard.values import (
+    UNBOUNDED,
+    ZERO,
+    Claim,
+    Distribution,
+    Finding,
+    Interval,
+    Operations,
+    Term,
+    Verdict,
+    highest,
+)
 
 if TYPE_CHECKING:  # read only where there is one
     from weightguard.evidence.declaration import Declaration
@@ -56,10 +66,11 @@ def judge(model: Model, declared: Attached, policy: Policy, as_of: date, digest:
         contradicted=bool(contradictions),
         context=weights.context,
     )
-    uncounted = tuple(line for d, lineage in (*clearing, *raising) for line in technical_note_3_uncounted(d, lineage.runs))
-    operations = unbounded(narrowed.operations) if weights.missing or uncounted else narrowed.operations
+    operations = unbounded(narrowed.operations) if weights.missing else narrowed.operations
     operations = replace(operations, distribution=_distribution(weights, declared, claims.claims, operations.interval))
-    facts = _facts(weights, declared, narrowed, operations, _widest(clearing), uncounted, claims, bool(contradictions))
+    facts = _facts(weights, declared, narrowed, operations, _widest(clearing), claims, bool(contradictions))
+    facts = _with_generators(facts, clearing, raising)
+    operations = _counted(operations, facts)
     verdicts = tuple(regime(id).classify(facts, as_of) for id in policy.regimes)
     counted, waivers = _unwaived(verdicts, model, policy, as_of, digest) if not weights.missing else (verdicts, ())
     findings = (
@@ -269,7 +280,6 @@ def _facts(
     narrowed: Narrowed,
     operations: Operations,
     clearing: Lineage | None,
-    uncounted: tuple[str, ...],
     claims: sidecars.Sidecars,
     contradicted: bool,
 ) -> Facts:
@@ -296,8 +306,48 @@ def _facts(
         data_complete=declared.data_complete,
         conditions=conditions,
         method=operations.method,
-        uncounted=uncounted,
     )
+
+
+def _with_generators(
+    facts: Facts, clearing: Sequence[tuple[Declaration, Lineage]], raising: Sequence[tuple[Declaration, Lineage]]
+) -> Facts:
+    """The facts with what declarations say of the models that generated data, and of the model this one starts from."""
+    if not clearing and not raising:
+        return facts
+    from weightguard.operations.graph import generation, original
+    from weightguard.rules.us_ear_4e091.technical_note_3 import technical_note_3
+
+    able, others = ([x.graph for _, x in lineages if x.graph is not None] for lineages in (clearing, raising))
+    said = [d for d, _ in (clearing or raising)]
+    readings = technical_note_3(able, others)
+    passes = [generation(graph) for graph in (*able, *others)]
+    base, since = original(able[0]) if len(able) == 1 and facts.additional is not None else (None, UNBOUNDED)
+    return replace(
+        facts,
+        readings=readings,
+        generation=reduce(highest, passes, ZERO),
+        original=base,
+        modification=None if base is None else since,
+        note_2=said[0].note_2 if len(said) == 1 and clearing else None,
+        generates=said[0].generates if len(said) == 1 else None,
+        biological=said[0].biological if len(said) == 1 else None,
+    )
+
+
+def _counted(operations: Operations, facts: Facts) -> Operations:
+    """The operations with what Technical Note 3 adds to them, whichever way it is read."""
+    if not facts.readings:
+        return operations
+    added = reduce(Interval.union, (r.added for r in facts.readings))
+    terms = tuple(
+        Term(
+            "data-generation models", r.added.high if r.added.high is not None else r.added.low, "operations", r.reason, r.name
+        )
+        for r in facts.readings
+        if r.added != ZERO
+    )
+    return replace(operations, interval=operations.interval + added, terms=operations.terms + terms)
 
 
 def _base(clearing: Lineage, bound: Interval) -> Interval | None:

@@ -24,8 +24,10 @@ KERNELS: dict[str, Kernel[..., Any]] = {
     for name, found in vars(import_module(f"weightguard.kernels.{module}")).items()
     if isinstance(found, Kernel)
 }
-# For files so large that other readers than the plain ones pay.
+# For files so large that other readers than the plain ones pay, and for declarations.
 LARGE = {
+    "connect",
+    "reach",
     "scan_safetensors_header",
     "find_repeated_name",
     "scan_torch_entries",

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weightguard.evidence.declaration import Published, Unclear, load
+from weightguard.evidence.declaration import Published, Unclear
 from weightguard.rules.provenance import bounds, latest, sentences, standing, values
 from weightguard.rules.regime import SHIPPED, Facts, law, regime, written
 from weightguard.rules.us_ear_4e091 import entry
@@ -230,64 +230,6 @@ def test_written_numbers_stay_on_their_side(number: Fraction, threshold: Fractio
     assert (near < threshold, near > threshold) == (number < threshold, number > threshold)
 
 
-# ---- Technical Note 3 as declared
-
-DECLARED = """
-schema = "weightguard/declaration/1"
-[[run]]
-id = "pretrain"
-operations = 1e25
-{data}
-[[run]]
-id = "sft"
-kind = "fine-tuning"
-starts_from = ["pretrain"]
-operations = 1e23
-[[generator]]
-id = "teacher"
-[[generator]]
-id = "other"
-"""
-
-
-def uncounted(*data: str) -> tuple[str, ...]:
-    blocks = "".join(f"[[run.data]]\n{text}\n" for text in data)
-    return entry.technical_note_3_uncounted(load("w.toml", DECLARED.format(data=blocks), AS_OF))
-
-
-def test_technical_note_3_is_more_than_ten_percent() -> None:
-    assert uncounted('share = 0.1\ngenerator = "teacher"') == ()
-    assert uncounted('share = 0.1000001\ngenerator = "teacher"') != ()
-
-
-def test_technical_note_3_asks_for_generated_unpublished_data() -> None:
-    assert uncounted('share = 0.9\ngenerator = "teacher"\npublished = true') == ()
-    assert uncounted("share = 0.9") == ()
-
-
-def test_technical_note_3_takes_generators_together() -> None:
-    found = uncounted('share = 0.06\ngenerator = "teacher"', 'share = 0.06\ngenerator = "other"')
-    assert len(found) == 1 and "teacher" in found[0] and "other" in found[0]
-
-
-def test_technical_note_3_weighs_runs_by_their_operations() -> None:
-    """A tenth of all training operations, not of one run's."""
-    text = DECLARED.format(data="").replace(
-        "operations = 1e23", 'operations = 1e23\n[[run.data]]\nshare = 1\ngenerator = "teacher"'
-    )
-    declaration = load("w.toml", text, AS_OF)
-
-    def found(sft: Interval) -> bool:
-        return entry.technical_note_3_uncounted(declaration, {"pretrain": interval(9 * 10**24), "sft": sft}) != ()
-
-    assert entry.technical_note_3_uncounted(declaration) != ()
-    assert not found(interval(10**23)) and not found(interval(10**24))
-    assert entry.technical_note_3_uncounted(declaration, {}) != ()
-    based = load("w.toml", text.replace('["pretrain"]', '["pretrain", {model = "open", operations = 9e25}]'), AS_OF)
-    assert entry.technical_note_3_uncounted(based, {"pretrain": interval(0), "sft": interval(10**25)}) == ()
-    assert found(interval(10**24 + 1)) and found(interval([0, 2 * 10**24])) and found(interval([0]))
-
-
 # ---- dated status
 
 
@@ -311,20 +253,6 @@ def test_before_the_first_entry_it_says_so() -> None:
 
 
 # ---- text and code
-
-
-def test_every_sentence_is_cited_by_code_or_says_why_not() -> None:
-    cited = {id for provision in entry.PROVISIONS for id in entry.citations(provision)}
-    for sentence in sentences(entry.FOLDER).values():
-        assert (sentence.id in cited) != bool(sentence.not_evaluated), sentence.id
-
-
-def test_every_citation_of_code_exists() -> None:
-    known = sentences(entry.FOLDER)
-    for provision in entry.PROVISIONS:
-        for id in entry.citations(provision):
-            assert id in known, f"{provision.__name__} cites {id}"
-    assert set(entry.implementers()) <= set(known)
 
 
 def test_no_number_of_the_law_stands_in_code() -> None:

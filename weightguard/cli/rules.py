@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import date
 
 from weightguard.errors import ConfigurationError
+from weightguard.rules.citations import implementers
 from weightguard.rules.provenance import Event, bounds, latest, sentences, standing, values
 from weightguard.rules.regime import SHIPPED, Regime, regime, written
 from weightguard.toml_lines import nearest, shown
@@ -66,7 +67,7 @@ def _event(event: Event) -> str:
 
 
 def _regime(found: Regime, as_of: date) -> Iterator[str]:
-    dated, implemented = standing(found.FOLDER), found.implementers()
+    dated, implemented = standing(found.FOLDER), _implementers(found)
     yield found.ID
     yield from _wrapped(found.TITLE, "")
     yield ""
@@ -87,11 +88,20 @@ def _regime(found: Regime, as_of: date) -> Iterator[str]:
     for sentence in sentences(found.FOLDER).values():
         yield f"  [{sentence.id}] ({sentence.confidence})"
         yield from _wrapped(sentence.words, "    ")
-        by = implemented.get(sentence.id)
+        by = ", ".join(implemented.get(sentence.id, ()))
         yield from _wrapped(f"-> {by}" if by else f"-> not evaluated: {sentence.not_evaluated}", "    ")
     yield from ("", "Sources")
     for source in found.SOURCES:
         yield from _wrapped(source, "  ")
+
+
+def _implementers(found: Regime) -> dict[str, list[str]]:
+    """The names of the functions that implement each sentence."""
+    names: dict[str, list[str]] = {}
+    for function in implementers(sentences(found.FOLDER)):
+        for id in function.cites:
+            names.setdefault(id, []).append(function.name)
+    return names
 
 
 def _bounds() -> Iterator[str]:

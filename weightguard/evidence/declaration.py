@@ -19,12 +19,28 @@ from weightguard.toml_lines import Checker, Key, is_sha256, key_text, read, show
 from weightguard.values import Interval, geometric_mean
 
 __all__ = [
-    "FILE_NAME", "SCHEMA", "Approval", "DataSource", "Declaration", "Generator", "Hardware", "Phase", "Published", "Run",
-    "Start", "Unclear", "geometric_mean", "load", "template",
+    "FILE_NAME",
+    "SCHEMA",
+    "Approval",
+    "DataSource",
+    "Declaration",
+    "Generator",
+    "Hardware",
+    "Phase",
+    "Published",
+    "Recorded",
+    "Run",
+    "Start",
+    "Unclear",
+    "geometric_mean",
+    "load",
+    "template",
 ]  # fmt: skip
 
 SCHEMA = "weightguard/declaration/1"
 FILE_NAME = "weightguard.toml"
+MODALITIES = ("text", "audio", "image", "video", "other")
+KINDS_OF_RECORD = ("guidance", "opinion", "classification")  # Note 2.a.1 and 2.a.2
 
 
 @dataclass(frozen=True)
@@ -101,6 +117,16 @@ class Approval:
 
 
 @dataclass(frozen=True)
+class Recorded:
+    """A number of operations under Note 2 of 4E091 that somebody recorded: `kind` is one of KINDS_OF_RECORD."""
+
+    kind: str
+    reference: str
+    date: dt.date
+    operations: Fraction
+
+
+@dataclass(frozen=True)
 class Declaration:
     """A whole declaration. `run` is the last run of the model's lineage (None: no run is declared)."""
 
@@ -116,6 +142,9 @@ class Declaration:
     generators: Mapping[str, Generator] = field(default_factory=dict)
     country: str | None = None
     approval: Approval | None = None
+    note_2: Recorded | None = None
+    generates: tuple[str, ...] | None = None  # of MODALITIES
+    biological: bool | None = None  # trained primarily on biological sequence data
 
     def lineage(self) -> tuple[Run, ...]:
         """The runs of the model's lineage, each once: the last run first, then what it starts from."""
@@ -136,7 +165,7 @@ def load(path: str, text: str, as_of: dt.date) -> Declaration:
     """
     check = Checker(read(path, text))
     data = check.document.data
-    check.known_keys(data, (), ("schema", "model", "run", "generator", "origin", "approval"))
+    check.known_keys(data, (), ("schema", "model", "run", "generator", "origin", "note_2", "approval"))
     _schema(check, data)
     runs = _runs(check, data)
     generators = _generators(check, data)
@@ -165,7 +194,7 @@ def _model(
     as_of: dt.date,
 ) -> Declaration:
     key: Key = ("model",)
-    known = ("name", "run", "whole", "path", "files", "published", "parameters")
+    known = ("name", "run", "whole", "path", "files", "published", "parameters", "generates", "biological")
     model = check.table(data, key, known) or {}
     parameters = check.whole_number(model["parameters"], (*key, "parameters"), least=1) if "parameters" in model else None
     selects_path = check.string(model, (*key, "path"))
@@ -192,7 +221,36 @@ def _model(
         generators=generators,
         country=country,
         approval=_approval(check, data, as_of),
+        note_2=_note_2(check, data, as_of),
+        generates=_generates(check, (*key, "generates"), model["generates"]) if "generates" in model else None,
+        biological=check.boolean(model, (*key, "biological")),
     )
+
+
+def _generates(check: Checker, key: Key, value: object) -> tuple[str, ...] | None:
+    if isinstance(value, list) and value and all(item in MODALITIES for item in value):
+        return tuple(dict.fromkeys(value))
+    check.problem(key, f"{key_text(key)} must list what the model generates: of {', '.join(MODALITIES)}")
+    return None
+
+
+def _note_2(check: Checker, data: Mapping[str, Any], as_of: dt.date) -> Recorded | None:
+    key: Key = ("note_2",)
+    table = check.table(data, key, ("kind", "reference", "date", "operations"))
+    if table is None:
+        return None
+    for name, example in (("kind", '"classification"'), ("operations", "2e26")):
+        if name not in table:
+            check.problem((*key, name), f"{key_text((*key, name))} is missing: write {name} = {example}")
+    kind = check.choice(table, (*key, "kind"), KINDS_OF_RECORD)
+    reference = check.string(table, (*key, "reference"), required=True)
+    day = check.day(table, (*key, "date"), required=True)
+    operations = _positive(check, (*key, "operations"), table["operations"]) if "operations" in table else None
+    if day is not None and day > as_of:
+        check.problem((*key, "date"), f"the record is dated {day}, after {as_of}")
+    if kind is None or reference is None or day is None or operations is None:
+        return None
+    return Recorded(kind, reference, day, operations)
 
 
 def _files(check: Checker, model: Mapping[str, Any]) -> dict[str, str]:

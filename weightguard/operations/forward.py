@@ -171,7 +171,10 @@ def experts_condition(a: Architecture, *, all_experts: bool) -> str:
 
 
 def from_tensors(table: TensorTable, parameters: Parameters, kernel_positions: int, repeats: int) -> Forward:
-    """Without an architecture: every matrix and vector once a token, a kernel of three or more dimensions `kernel_positions` times.
+    """4E091 Technical Note 2 s.2, 4E091 Technical Note 2 s.3, 4E091 Technical Note 2 s.4, 4E091 Technical Note 2 s.5: 2 operations
+    a weight and pass, as in the note's layer of N = I * O parameters; pooling and kernels at every place they apply to.
+
+    Without an architecture: every matrix and vector once a token, a kernel of three or more dimensions `kernel_positions` times.
 
     Each numbered block may attend with queries as wide as its query projection, or, where none has a known name, as its widest
     matrix. `repeats`: how often the config says that layers share weights.

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from weightguard.values import UNBOUNDED, ZERO, Interval, Term, highest
 
 if TYPE_CHECKING:  # most scans read no declaration
     from weightguard.evidence.declaration import Declaration, Run
+    from weightguard.operations.graph import RunGraph
 
 LOW, HIGH = Fraction("0.95"), Fraction("1.3")  # unknown context mix and packing: published totals lie within it
 
@@ -21,14 +21,14 @@ LOW, HIGH = Fraction("0.95"), Fraction("1.3")  # unknown context mix and packing
 class Lineage:
     """Operations of a declared lineage: in all, of the largest published model it starts from, and all that is not published.
 
-    `runs`: each run's own operations, by its id.
+    `graph`: where they come from (None: of several declarations).
     """
 
     total: Interval
     base: Interval | None
     additional: Interval
     terms: tuple[Term, ...]
-    runs: Mapping[str, Interval] = field(default_factory=dict)
+    graph: RunGraph | None = None
 
 
 def of_run(run: Run, forward: Forward, default_context: int) -> tuple[Interval, str]:
@@ -46,7 +46,10 @@ def of_run(run: Run, forward: Forward, default_context: int) -> tuple[Interval, 
 
 
 def of_tokens(forward: Forward, tokens: Fraction, context: int) -> Interval:
-    """Tokens x architecture: `best` by the causal formula, 0.95 of it below; above, every key attended to, times 1.3."""
+    """4E091 Technical Note 2 s.2, 4E091 Technical Note 2 s.6, 4E091 Technical Note 2 s.7, 4E091 Technical Note 2 s.8: tokens x
+    architecture, forward and backward, for all layers: 6ND where each parameter multiplies once.
+
+    `best` by the causal formula, 0.95 of it below; above, every key attended to, times 1.3."""
     mean = per_token(forward.layer_matmul, forward.layer_attention, forward.window, context, causal=forward.causal)
     most = per_token(forward.bound_matmul, forward.bound_attention, forward.window, context, causal=False)
     if mean is None or most is None:
@@ -57,30 +60,41 @@ def of_tokens(forward: Forward, tokens: Fraction, context: int) -> Interval:
 
 
 def of_lineage(declaration: Declaration, forward: Forward, default_context: int) -> Lineage | None:
-    """The operations of the declared lineage; None if the declaration declares no run."""
+    """4E091 Technical Note 2 s.1: the operations of "pre-training and any subsequent training", not of collecting data.
+
+    None if the declaration declares no run.
+    """
     if declaration.run is None:
         return None
+    from weightguard.operations.graph import TARGET, of_declaration
+
+    formulas: dict[str, str] = {}
+
+    def operations(run: Run, own: bool) -> Interval:
+        found, formulas[run.id] = of_run(run, forward, default_context) if own or not run.phases else (UNBOUNDED, "")
+        return found
+
+    graph = of_declaration(declaration, operations)
+    runs = list(declaration.runs.values())
     additional, published = ZERO, ZERO
     base: Interval | None = None
-    runs: dict[str, Interval] = {}
     terms: list[Term] = []
-    for run in declaration.lineage():
-        operations, formula = of_run(run, forward, default_context)
-        additional += operations
-        runs[run.id] = operations
-        terms.append(_term(f"run {run.id}", operations, f"{run.kind}: {formula}", f"{declaration.path}:{run.line}"))
-        for start in run.starts_from:
-            if start.run is not None:
-                continue
-            operations = start.operations or UNBOUNDED
-            terms.append(_term(f"start {start.model}", operations, "as declared", f"{declaration.path}:{run.line}"))
-            if start.published:
-                published += operations
-                # Note 1 says "a model": of several published ones the larger, not their sum
-                base = operations if base is None else highest(base, operations)
-            else:
-                additional += operations
-    return Lineage(additional + published, base, additional, tuple(terms), runs)
+    first = graph.target
+    for node in (first, *(n for n in graph.union([TARGET]).nonzero()[0].tolist() if n != first)):
+        interval, name = graph.intervals[node], graph.nodes[node]
+        if node < len(runs):
+            run = runs[node]
+            terms.append(_term(f"run {name}", interval, f"{run.kind}: {formulas[name]}", f"{declaration.path}:{run.line}"))
+            additional += interval
+            continue
+        terms.append(_term(f"start {name}", interval, "as declared", declaration.path))
+        if graph.published[node]:
+            published += interval
+            # Note 1 says "a model": of several published ones the larger, not their sum
+            base = interval if base is None else highest(base, interval)
+        else:
+            additional += interval
+    return Lineage(additional + published, base, additional, tuple(terms), graph)
 
 
 def _term(label: str, operations: Interval, formula: str, source: str) -> Term:

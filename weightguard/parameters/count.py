@@ -44,7 +44,10 @@ class Parameters:
 
 
 def count(model: Model, tied: bool) -> Parameters:
-    """Counts of a model's tensors; `tied`: whether its config ties the output head to the input embedding."""
+    """4E091 Technical Note 1 s.1, 4E091 Technical Note 1 s.2: the values learned during training, also known as model weights.
+
+    Buffers, optimizer state, copies and scales are told apart from them. `tied`:
+    whether its config ties the output head to the input embedding."""
     table = model.tensors
     roles = roles_by_name(table)
     roles[model.copies] = COPY

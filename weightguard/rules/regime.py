@@ -11,20 +11,37 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal, localcontext
 from fractions import Fraction
-from typing import Literal, Protocol, cast
+from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 from weightguard.evidence.publication import Published, Unclear
 from weightguard.rules.provenance import Event, Standing, latest
 from weightguard.values import ZERO, Interval, Law, Verdict
 
+if TYPE_CHECKING:  # read only where there is one
+    from weightguard.evidence.declaration import Recorded
+
 SHIPPED = {"us-ear-4e091": "weightguard.rules.us_ear_4e091"}  # id -> module, in the order of reports
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One reading of a provision that adds the operations of other models: `added` to a model's own. `reason` says whose, or "".
+
+    uncounted: operations that may count and that nobody states; `added` then has no upper end.
+    """
+
+    name: str
+    added: Interval
+    uncounted: tuple[str, ...]
+    reason: str
 
 
 @dataclass(frozen=True)
 class Facts:
     """What a regime may know about one model. Every default is the one that clears least.
 
-    `operations` is the whole lineage's interval. `base` are the operations of the published model from which this one derives
+    `operations` are those of the whole lineage, `readings` what Technical Note 3 of 4E091 adds, one for each way to read it (none:
+    nothing). `base` are the operations of the published model from which this one derives
     (None: not derived), `additional` those since. `whole` and `data_complete` are attestations. `conditions` come from earlier
     stages; those that nobody attested are also in `unattested`. `method` says how `operations` came about, in a few words.
     `uncounted` names operations that count but are in no interval: while there are any, no upper end holds.
@@ -46,6 +63,8 @@ class Facts:
     unattested: tuple[str, ...] = ()
     method: str = ""
     uncounted: tuple[str, ...] = ()
+    readings: tuple[Reading, ...] = ()
+    note_2: Recorded | None = None
     generation: Interval = ZERO
     original: Interval | None = None
     modification: Interval | None = None
@@ -72,9 +91,6 @@ class Regime(Protocol):
 
     def classify(self, facts: Facts, as_of: date) -> Verdict:
         """The regime's answer for a model with these facts under the law as known on `as_of`."""
-
-    def implementers(self) -> dict[str, str]:
-        """For each sentence id, the name of the function that implements it."""
 
 
 def regime(id: str) -> Regime:
