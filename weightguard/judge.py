@@ -27,7 +27,7 @@ from weightguard.parameters.count import Parameters, count, is_tied
 from weightguard.policy import Policy, decide, waived
 from weightguard.report import Counts, File, ModelReport
 from weightguard.roles import ROLES
-from weightguard.rules.regime import Facts, regime
+from weightguard.rules.regime import Facts, Origin, regime
 from weightguard.values import (
     UNBOUNDED,
     ZERO,
@@ -69,7 +69,7 @@ def judge(model: Model, declared: Attached, policy: Policy, as_of: date, digest:
     operations = unbounded(narrowed.operations) if weights.missing else narrowed.operations
     operations = replace(operations, distribution=_distribution(weights, declared, claims.claims, operations.interval))
     facts = _facts(weights, declared, narrowed, operations, _widest(clearing), claims, bool(contradictions))
-    facts = _with_generators(facts, clearing, raising)
+    facts = replace(_with_generators(facts, clearing, raising), origin=_origin(declared), transaction=policy.transaction)
     operations = _counted(operations, facts)
     verdicts = tuple(regime(id).classify(facts, as_of) for id in policy.regimes)
     counted, waivers = _unwaived(verdicts, model, policy, as_of, digest) if not weights.missing else (verdicts, ())
@@ -333,6 +333,18 @@ def _with_generators(
         generates=said[0].generates if len(said) == 1 else None,
         biological=said[0].biological if len(said) == 1 else None,
     )
+
+
+def _origin(declared: Attached) -> Origin | None:
+    """Where the clearing declarations say that the model was made and on what; None where they don't say one and the same."""
+    said = declared.clearing
+    countries = {d.country for d in said}
+    if len(countries) != 1 or declared.raising:
+        return None
+    runs = [run for d in said for run in d.lineage()]
+    known = [(run.id, device) for run in runs for device in run.accelerators or (None,)]
+    elsewhere = [(s.model or "", None) for run in runs for s in run.starts_from if s.model is not None]
+    return Origin(countries.pop(), (*known, *elsewhere))
 
 
 def _counted(operations: Operations, facts: Facts) -> Operations:

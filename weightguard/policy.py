@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from fractions import Fraction
 from math import ceil
@@ -17,7 +17,7 @@ from typing import Any, Literal
 from weightguard.errors import ConfigurationError
 from weightguard.limits import LIMITS
 from weightguard.rules.provenance import bounds
-from weightguard.rules.regime import SHIPPED
+from weightguard.rules.regime import SHIPPED, Transaction
 from weightguard.toml_lines import Checker, Document, Key, is_sha256, nearest, read, shown
 from weightguard.values import SEVERITIES, Decision, Finding, Severity, Verdict
 
@@ -58,6 +58,7 @@ class Policy:
     signers: tuple[str, ...] = ()
     waivers: tuple[Waiver, ...] = ()
     all_experts: bool = False
+    transaction: Transaction | None = None
     source: Source = "built-in"
     path: str | None = None
     sha256: str | None = None
@@ -85,7 +86,7 @@ _LARGER_IS_TIGHTER = (
     "maximum_training_pixels",
 )
 _SMALLER_IS_TIGHTER = ("unexplained_bytes",)
-_KEYS = ("schema", "regimes", *_CHOICES, *_LARGER_IS_TIGHTER, *_SMALLER_IS_TIGHTER, "signers", "waiver")
+_KEYS = ("schema", "regimes", *_CHOICES, *_LARGER_IS_TIGHTER, *_SMALLER_IS_TIGHTER, "signers", "transaction", "waiver")
 
 
 def built_in() -> Policy:
@@ -211,6 +212,7 @@ def _parse(document: Document, inside: Key, table: object, source: Source) -> Po
     values |= {name: _bound(check, inside, table, name) for name in (*_LARGER_IS_TIGHTER, *_SMALLER_IS_TIGHTER)}
     values["regimes"] = _regimes(check, (*inside, "regimes"), table) if "regimes" in table else None
     values["signers"] = _strings(check, (*inside, "signers"), table["signers"]) if "signers" in table else None
+    values["transaction"] = _transaction(check, (*inside, "transaction"), table)
     values["waivers"] = _waivers(check, (*inside, "waiver"), table)
     policy = replace(built_in(), **{name: value for name, value in values.items() if value is not None})
     if source == "found":
@@ -252,6 +254,29 @@ def _regimes(check: Checker, key: Key, table: Mapping[str, Any]) -> tuple[str, .
     if table.get("regimes") == []:
         check.problem(key, "regimes is empty, so nothing would be asked: list at least one")
     return found or None
+
+
+def country(code: str) -> str | None:
+    """An ISO 3166 alpha-2 code in capitals; None for what is none."""
+    return code.upper() if len(code) == 2 and code.isascii() and code.isalpha() else None
+
+
+COUNTRIES = ("destination", "consignee_hq", "consignee_parent")
+ATTESTED = ("facility", "deemed_export", "encrypted")
+
+
+def _transaction(check: Checker, key: Key, table: Mapping[str, Any]) -> Transaction | None:
+    """[transaction]: where models judged by this policy are to go."""
+    given = check.table(table, key, (*COUNTRIES, *ATTESTED))
+    if given is None:
+        return None
+    values: dict[str, Any] = {name: check.boolean(given, (*key, name)) or False for name in ATTESTED}
+    for name in COUNTRIES:
+        text = check.string(given, (*key, name))
+        values[name] = country(text) if text is not None else None
+        if text is not None and values[name] is None:
+            check.problem((*key, name), f'{name} must be two letters of ISO 3166, such as "DE", not {shown(text)}')
+    return Transaction(**values)
 
 
 def _waivers(check: Checker, key: Key, table: Mapping[str, Any]) -> tuple[Waiver, ...]:
@@ -303,6 +328,8 @@ def _only_tightens(check: Checker, inside: Key, table: Mapping[str, Any], policy
         check.problem((*inside, "regimes"), f"regimes leaves out {', '.join(missing)}; {advice}")
     if table.get("signers"):
         check.problem((*inside, "signers"), f"signers says whose statements clear; {advice}")
+    if table.get("transaction") is not None:
+        check.problem((*inside, "transaction"), f"a transaction may need no licence, so it lets a block pass; {advice}")
     for position in range(len(table["waiver"]) if isinstance(table.get("waiver"), list) else 0):
         check.problem((*inside, "waiver", position), f"a waiver lets a block pass; {advice}")
 
@@ -313,7 +340,7 @@ def _only_tightens(check: Checker, inside: Key, table: Mapping[str, Any], policy
 def decide(verdicts: Sequence[Verdict], findings: Sequence[Finding], policy: Policy) -> Decision:
     """Whether one model passes, by its verdicts and findings."""
     for verdict in verdicts:
-        if verdict.status == "not_controlled":
+        if verdict.status == "not_controlled" or (verdict.license is not None and verdict.license.permits):
             blocks = bool(verdict.unattested) and policy.undeclared_conditions == "block"
         elif verdict.status == "undetermined":
             blocks = policy.undetermined == "block"
@@ -366,6 +393,7 @@ def as_json(policy: Policy) -> dict[str, Any]:
         **{name: _number(getattr(policy, name)) for name in (*_LARGER_IS_TIGHTER, *_SMALLER_IS_TIGHTER)},
         "all_experts": policy.all_experts,
         "signers": list(policy.signers),
+        "transaction": asdict(policy.transaction) if policy.transaction is not None else None,
         "waivers": [
             {
                 "files": [{"bytes": size, "sha256": digest} for size, digest in sorted(waiver.files)],

@@ -165,6 +165,23 @@ class Law:
 
 
 @dataclass(frozen=True)
+class License:
+    """What a transaction with a controlled item takes. `review`: how an application would be reviewed, "" where nothing says."""
+
+    answer: Literal["not_required", "exception", "required", "open"]
+    clause: str
+    reason: str
+    review: str = ""
+    conditions: tuple[str, ...] = ()
+    to_settle: tuple[str, ...] = ()
+
+    @property
+    def permits(self) -> bool:
+        """Whether the transaction needs no licence, or has an exception."""
+        return self.answer in ("not_required", "exception")
+
+
+@dataclass(frozen=True)
 class Verdict:
     """A regime's answer for one model. `clause` is the citation that decided."""
 
@@ -177,3 +194,4 @@ class Verdict:
     unattested: tuple[str, ...] = ()  # those of `conditions` that nobody attested
     to_settle: tuple[str, ...] = ()
     not_assessed: tuple[str, ...] = field(default=())
+    license: License | None = None  # of the transaction that was given, if the item is controlled or may be

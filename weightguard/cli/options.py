@@ -13,6 +13,7 @@ from weightguard.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from weightguard.pipeline import Request
+    from weightguard.policy import Policy
 
 
 def add_scan_options(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +29,23 @@ def add_scan_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--declaration", metavar="FILE", action="append", default=[], help="training declaration; repeatable")
     parser.add_argument("--strict", action="store_true", help="block on what nobody attested; count every expert as active")
     parser.add_argument("--as-of", metavar="DATE", type=_date, help="the day whose law holds, YYYY-MM-DD (default: today)")
+    where = parser.add_argument_group("the transaction, where the item is controlled or may be")
+    for option, text in (
+        ("--destination", "country that the weights are sent to or kept in"),
+        ("--consignee-hq", "country where who gets them is headquartered"),
+        ("--consignee-parent", "country where its ultimate parent is headquartered"),
+    ):
+        where.add_argument(option, metavar="CC", type=_country, help=f"{text}, ISO 3166")
+    where.add_argument(
+        "--facility-attested",
+        action="store_true",
+        dest="facility",
+        help="it is kept as Supp. No. 10 to part 748, paragraphs 14, 15 and 18, asks",
+    )
+    where.add_argument("--deemed-export", action="store_true", help="a release to permanent regular employees of the consignee")
+    where.add_argument(
+        "--encrypted-storage", action="store_true", dest="encrypted", help="kept end-to-end encrypted as § 734.18(a)(5) asks"
+    )
 
 
 def request(args: argparse.Namespace) -> Request:
@@ -52,8 +70,27 @@ def request(args: argparse.Namespace) -> Request:
         if unknown:
             raise ConfigurationError(*unknown)
         policy = replace(policy, regimes=tuple(dict.fromkeys(args.regime)))
+    policy = _with_transaction(policy, args)
     declarations = [read_given(path) for path in args.declaration]
     return Request(targets, policy, args.as_of or datetime.date.today(), declarations)
+
+
+def _with_transaction(policy: Policy, args: argparse.Namespace) -> Policy:
+    """The policy with what the command line says of the transaction, over what the policy says."""
+    from weightguard.policy import ATTESTED, COUNTRIES
+    from weightguard.rules.regime import Transaction
+
+    given = {name: getattr(args, name) for name in (*COUNTRIES, *ATTESTED) if getattr(args, name)}
+    return replace(policy, transaction=replace(policy.transaction or Transaction(), **given)) if given else policy
+
+
+def _country(text: str) -> str:
+    from weightguard.policy import country
+
+    code = country(text)
+    if code is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a country; write two letters of ISO 3166, such as DE")
+    return code
 
 
 def _date(text: str) -> datetime.date:

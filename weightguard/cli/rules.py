@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import date
 
 from weightguard.errors import ConfigurationError
+from weightguard.evidence.devices import BITS
 from weightguard.rules.citations import implementers
 from weightguard.rules.provenance import Event, bounds, latest, sentences, standing, values
 from weightguard.rules.regime import SHIPPED, Regime, regime, written
@@ -18,7 +19,13 @@ WIDTH = 80
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `weightguard rules`."""
-    parser.add_argument("action", nargs="?", choices=("list", "show"), default="list", help="list regimes, or show one")
+    parser.add_argument(
+        "action",
+        nargs="?",
+        choices=("list", "show", "devices"),
+        default="list",
+        help="list regimes, show one, or the accelerators under ECCN 3A090",
+    )
     parser.add_argument("id", nargs="?", metavar="ID", help='a regime, or "bounds" for the built-in policy\'s numbers')
     parser.add_argument("--as-of", type=date.fromisoformat, metavar="DATE", help="status on that day (default: today)")
 
@@ -26,7 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print what was asked for to standard output; 0. Raises `ConfigurationError` for an id that isn't shipped."""
     as_of = args.as_of or date.today()
-    if args.action == "list":
+    if args.action == "devices":
+        lines = _devices()
+    elif args.action == "list":
         if args.id is not None:
             raise ConfigurationError(f"rules list takes no ID; did you mean: weightguard rules show {args.id}?")
         lines = _list(as_of)
@@ -93,6 +102,49 @@ def _regime(found: Regime, as_of: date) -> Iterator[str]:
     yield from ("", "Sources")
     for source in found.SOURCES:
         yield from _wrapped(source, "  ")
+
+
+_QUANTITIES = (("lpp_year", "a calendar year to one consignee"), ("lpp_notify", "from which a shipment is notified"))
+
+
+def _devices() -> Iterator[str]:
+    """The accelerators known, the figures their class rests on, and how many make up the low-processing-performance quantity."""
+    from weightguard.evidence.devices import devices
+    from weightguard.rules.us_ear_3a090.entry import FOLDER, ROUNDED, of_device
+
+    known = devices()
+    yield "Accelerators under ECCN 3A090 (and the computers that hold them under 4A090)"
+    yield ""
+    yield f"{'device':<13} {'TPP':>8}  {'from':<20} {'mm2':>6} {'TPP/mm2':>8}  {'datacenter':<10}  class"
+    for one in known:
+        precision, rate = max(one.rates.items(), key=lambda r: r[1] * BITS[r[0]])
+        tpp, density, found = one.total_processing_performance, one.performance_density, of_device(one)
+        least = "" if one.all_rates else "+"
+        market = {True: "yes", False: "no", None: "unknown"}[one.datacenter]
+        what = {"yes": found.paragraph, "no": "neither", "open": f"open: {found.reason}"}[found.specified]
+        yield (
+            f"{one.name:<13} {f'{float(tpp):,.0f}{least}':>8}  {f'{float(rate) / 1e12:g}e12 {precision} x {BITS[precision]}':<20}"
+            f" {float(one.die_area or 0) or '?':>6} {'?' if density is None else f'{float(density):.2f}':>8}  {market:<10}  {what}"
+        )
+    yield ""
+    yield from _wrapped(
+        "+: a faster rate may exist, so TPP is at least this. Figures are makers' dense peaks from other hands;"
+        f" within {float(ROUNDED):.0%} of a limit they settle nothing.",
+        "",
+    )
+    quantities = values(FOLDER)
+    for id, words in _QUANTITIES:
+        limit = quantities[id]
+        yield ""
+        yield from _wrapped(f"License Exception LPP, {limit.citation}: {float(limit.value):,.0f} TPP {words} is at most", "")
+        counts = [f"{int(limit.value / one.total_processing_performance):,} {one.name}" for one in known if one.all_rates]
+        yield from _wrapped(", ".join(counts), "  ")
+    yield ""
+    yield from _wrapped(
+        'LPP (§ 740.29) and ACM (§ 740.28) cover chips and not weights: 4E091 says "ACM: No" and lists no LPP.', ""
+    )
+    for source in dict.fromkeys(one.source for one in known):
+        yield from _wrapped(f"source: {source}", "  ")
 
 
 def _implementers(found: Regime) -> dict[str, list[str]]:

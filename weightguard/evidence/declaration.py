@@ -94,6 +94,7 @@ class Run:
     data: tuple[DataSource, ...]
     data_complete: bool  # every unpublished generated source of this run is in `data`
     line: int
+    accelerators: tuple[str, ...] = ()  # devices that it ran on, those of `hardware` among them
 
 
 @dataclass(frozen=True)
@@ -320,6 +321,7 @@ _RUN_KEYS = (
     "hardware",
     "data",
     "data_complete",
+    "accelerators",
 )
 _SOURCES = ("operations", "tokens", "phase", "hardware")
 
@@ -350,17 +352,28 @@ def _run(check: Checker, key: Key, table: Mapping[str, Any]) -> Run:
     if "starts_from" not in table and kind not in (None, "pre-training"):
         check.problem(key, f"{name} does not say what it starts from: write starts_from = [...] ([] if it starts from nothing)")
     complete = check.boolean(table, (*key, "data_complete"))
+    hardware = _hardware(check, key, table)
     return Run(
         id=id,
         kind=kind or "training",
         starts_from=_starts(check, (*key, "starts_from"), table.get("starts_from", [])),
         operations=_interval(check, (*key, "operations"), table["operations"]) if "operations" in table else None,
         phases=_phases(check, key, table),
-        hardware=_hardware(check, key, table),
+        hardware=hardware,
         data=_data(check, key, table),
         data_complete=complete or False,
         line=check.document.line(key),
+        accelerators=(*_accelerators(check, (*key, "accelerators"), table), *([hardware.device] if hardware else [])),
     )
+
+
+def _accelerators(check: Checker, key: Key, table: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a run ran on where its operations are stated otherwise: § 734.9(l) asks."""
+    value = table.get("accelerators", [])
+    if isinstance(value, list) and all(isinstance(item, str) and item.strip() for item in value):
+        return tuple(dict.fromkeys(value))
+    check.problem(key, f'{key_text(key)} must list the devices it ran on: write accelerators = ["H100-SXM"]')
+    return ()
 
 
 def _interval(check: Checker, key: Key, value: object) -> Interval | None:

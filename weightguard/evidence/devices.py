@@ -9,7 +9,7 @@ import functools
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,8 @@ SECONDS = 3600  # of an hour
 class Device:
     """A device's dense peaks, precision -> FLOP/s; `complete`: none of its training precisions is faster than these.
 
-    die_area: mm2 of the dies that compute, None where it is not known.
+    die_area: mm2 of the dies that compute, None where it is not known. other: rates that only TPP counts; `all_rates`: none of
+    any bit length gives a larger TPP. datacenter: whether it is designed or marketed for datacenters, None where not known.
     """
 
     name: str
@@ -37,18 +38,31 @@ class Device:
     complete: bool
     source: str
     die_area: Fraction | None = None
+    other: Mapping[str, Fraction] = field(default_factory=dict)
+    all_rates: bool = False
+    datacenter: bool | None = None
 
     @property
     def total_processing_performance(self) -> Fraction:
-        """TPP, of the precisions listed: tera-operations a second x bits, the largest. ECCN 3A090, Technical Notes: "2 x 'MacTOPS' x
-        'bit length of the operation'", dense.
+        """3A090 Technical Note TPP: of the rates known, the largest of tera-operations a second x bits, "2 x 'MacTOPS' x 'bit length
+        of the operation'", dense.
         """
-        return max(rate / 10**12 * BITS[precision] for precision, rate in self.peaks.items())
+        return max(rate / 10**12 * BITS[precision] for precision, rate in self.rates.items())
+
+    @property
+    def rates(self) -> Mapping[str, Fraction]:
+        """All rates known, in operations a second."""
+        return {**self.peaks, **self.other}
 
     @property
     def performance_density(self) -> Fraction | None:
-        """TPP a mm2 of die, ECCN 3A090, Technical Notes; None where the area is not known."""
+        """3A090 Technical Note density: TPP a mm2 of die; None where the area is not known."""
         return self.total_processing_performance / self.die_area if self.die_area else None
+
+
+def devices() -> list[Device]:
+    """All devices of devices.toml, each once, in its order."""
+    return list({known.name: known for known in _devices().values()}.values())
 
 
 def device(name: str) -> Device | None:
@@ -162,7 +176,16 @@ def _devices() -> dict[str, Device]:
     for entry in _table()["device"]:
         peaks = {precision: Fraction(rate) for precision, rate in entry["peaks"].items()}
         area = entry.get("die_area_mm2")
-        one = Device(entry["names"][0], peaks, entry["complete"], entry["source"], None if area is None else Fraction(area))
+        one = Device(
+            entry["names"][0],
+            peaks,
+            entry["complete"],
+            entry["source"],
+            None if area is None else Fraction(area),
+            {precision: Fraction(rate) for precision, rate in entry.get("other_rates", {}).items()},
+            entry.get("all_rates", False),
+            entry.get("datacenter"),
+        )
         for name in entry["names"]:
             found[_plain(name)] = one
     return found

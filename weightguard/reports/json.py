@@ -11,7 +11,7 @@ from typing import Any
 from weightguard.architecture.describe import Architecture
 from weightguard.operations.forward import Forward
 from weightguard.report import ModelReport, Report
-from weightguard.values import Finding, Operations, Term, Verdict
+from weightguard.values import Finding, License, Operations, Term, Verdict
 
 SCHEMA = "weightguard/report/1"
 
@@ -170,7 +170,12 @@ def _verdict(v: Verdict) -> dict[str, Any]:
             "enforcement": v.law.enforcement,
             "enforcement_as_of": v.law.enforcement_as_of.isoformat(),
         },
+        **({} if v.license is None else {"license": _license(v.license)}),
     }
+
+
+def _license(x: License) -> dict[str, Any]:
+    return {"answer": x.answer, "clause": x.clause, "reason": x.reason, "review": x.review or None}
 
 
 def _finding(f: Finding) -> dict[str, Any]:

@@ -86,6 +86,19 @@ class Bound:
     checked_on: date
 
 
+@dataclass(frozen=True)
+class Group:
+    """A group of countries, ISO 3166 alpha-2, as its source printed it."""
+
+    id: str
+    title: str
+    members: tuple[str, ...]
+    in_force_from: date
+    source: str
+    confidence: str
+    checked_on: date
+
+
 def latest(events: tuple[Event, ...], as_of: date) -> Event | None:
     """The last event not after `as_of`; None before the first."""
     found = None
@@ -131,6 +144,13 @@ def bounds() -> dict[str, Bound]:
     """bounds.toml: the numbers with which the built-in policy bounds training, by their key in a policy."""
     entries = _entries(os.path.join(os.path.dirname(__file__), "bounds.toml"), "bound")
     return {entry["symbol"]: Bound(**{**entry, "value": Fraction(entry["value"])}) for entry in entries}
+
+
+@functools.cache
+def country_groups() -> dict[str, Group]:
+    """country_groups.toml, by id."""
+    entries = _entries(os.path.join(os.path.dirname(__file__), "country_groups.toml"), "group")
+    return {entry["id"]: Group(**{**entry, "members": tuple(entry["members"])}) for entry in entries}
 
 
 @functools.cache

@@ -37,6 +37,31 @@ class Reading:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Where a model comes from: the country (ISO 3166, None: not said) and, for each run, the accelerator it was trained on."""
+
+    country: str | None
+    accelerators: tuple[tuple[str, str | None], ...]
+
+
+@dataclass(frozen=True)
+class Transaction:
+    """Where a model is to go. Countries are ISO 3166 alpha-2; None and false: not said.
+
+    destination: where it is sent or kept; consignee_hq, consignee_parent: where who gets it, and its ultimate parent, have their
+    headquarters. facility: paragraphs 14, 15 and 18 of Supplement No. 10 to part 748 are attested. deemed_export: a release to
+    permanent regular employees (§ 734.20(d)(2)). encrypted: kept as § 734.18(a)(5) asks, and decrypted nowhere else.
+    """
+
+    destination: str | None = None
+    consignee_hq: str | None = None
+    consignee_parent: str | None = None
+    facility: bool = False
+    deemed_export: bool = False
+    encrypted: bool = False
+
+
+@dataclass(frozen=True)
 class Facts:
     """What a regime may know about one model. Every default is the one that clears least.
 
@@ -65,6 +90,8 @@ class Facts:
     uncounted: tuple[str, ...] = ()
     readings: tuple[Reading, ...] = ()
     note_2: Recorded | None = None
+    origin: Origin | None = None
+    transaction: Transaction | None = None
     generation: Interval = ZERO
     original: Interval | None = None
     modification: Interval | None = None

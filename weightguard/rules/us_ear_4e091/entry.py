@@ -16,6 +16,8 @@ from fractions import Fraction
 from weightguard.evidence.publication import Published, Unclear
 from weightguard.rules.provenance import Value, standing, values
 from weightguard.rules.regime import Answer, Facts, Reading, law, written
+from weightguard.rules.us_ear_4e091.jurisdiction import by_jurisdiction, jurisdiction
+from weightguard.rules.us_ear_4e091.transaction import by_transaction
 from weightguard.values import ZERO, Interval, Status, Verdict
 
 ID = "us-ear-4e091"
@@ -29,7 +31,7 @@ SOURCES = (
 NOT_ASSESSED = (
     "part 744 of the EAR: end-use, end-user and 'is informed' controls, which apply at any number of operations",
     "sanctions, and entries other than 4E091",
-    "licensing for a destination or a consignee, and where the weights were made (not evaluated in this version)",
+    "a transaction, unless --destination, --consignee-hq and --consignee-parent say which",
     "an aid to self-classification, not legal advice and not a determination by BIS",
 )
 
@@ -235,7 +237,13 @@ def note_2(facts: Facts) -> Answer:
 
 
 def classify(facts: Facts, as_of: date) -> Verdict:
-    """The entry's answer for one model, under each reading of Technical Note 3; where they differ, both, and neither."""
+    """The entry's answer for one model: whether it is the item, whether it is subject to the EAR, what the transaction takes."""
+    verdict = by_jurisdiction(_item(facts, as_of), jurisdiction(facts.origin), complete=facts.complete)
+    return by_transaction(verdict, facts)
+
+
+def _item(facts: Facts, as_of: date) -> Verdict:
+    """The answer under each reading of Technical Note 3; where they differ, both, and neither."""
     readings = facts.readings or (_NOTHING_ADDED,)
     verdicts = [_classify(with_technical_note_3(facts, reading), as_of) for reading in readings]
     if len({(v.status, v.clause) for v in verdicts}) == 1:
