@@ -201,7 +201,6 @@ def test_no_object_lacks_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 CLOSED = (
     (("models", 0, "decision"), "maybe"),
     (("models", 0, "verdicts", 0, "status"), "fine"),
-    (("models", 0, "verdicts", 0, "regime"), "other"),
     (("models", 0, "verdicts", 0, "law", "text_as_of"), "24 Nov 2026"),
     (("models", 0, "forward_operations", "unit"), "word"),
     (("models", 0, "training_operations", "low"), -1),

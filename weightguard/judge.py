@@ -27,7 +27,7 @@ from weightguard.parameters.count import Parameters, count, is_tied
 from weightguard.policy import Policy, decide, waived
 from weightguard.report import Counts, File, ModelReport
 from weightguard.roles import ROLES
-from weightguard.rules.regime import Facts, Origin, regime
+from weightguard.rules.regime import Facts, Origin
 from weightguard.values import (
     UNBOUNDED,
     ZERO,
@@ -71,7 +71,7 @@ def judge(model: Model, declared: Attached, policy: Policy, as_of: date, digest:
     facts = _facts(weights, declared, narrowed, operations, _widest(clearing), claims, bool(contradictions))
     facts = replace(_with_generators(facts, clearing, raising), origin=_origin(declared), transaction=policy.transaction)
     operations = _counted(operations, facts)
-    verdicts = tuple(regime(id).classify(facts, as_of) for id in policy.regimes)
+    verdicts = tuple(policy.regime(id).classify(facts, as_of) for id in policy.regimes)
     counted, waivers = _unwaived(verdicts, model, policy, as_of, digest) if not weights.missing else (verdicts, ())
     findings = (
         *weights.findings,

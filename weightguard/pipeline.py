@@ -13,8 +13,9 @@ from weightguard.models import DECLARATION, JUDGED_WITH, Model, assemble
 from weightguard.policy import Policy, as_json, decide
 from weightguard.reading import Progress, read_all
 from weightguard.report import ModelReport, Report
+from weightguard.rules.provenance import standing
 from weightguard.stores.folder import collect
-from weightguard.values import Unread
+from weightguard.values import Finding, Unread
 from weightguard.version import VERSION
 
 
@@ -62,13 +63,28 @@ def scan(request: Request, progress: Progress | None = None) -> Report:
         policy=as_json(policy),
         models=tuple(reports),
         unread=tuple(unread),
-        findings=(*listing.findings, *reading.findings, *no_model),
+        findings=(*listing.findings, *reading.findings, *no_model, *_old_data(policy, request.as_of)),
         dangerous=dangerous,
         files=len(set(reading.real.values())),
         bytes=reading.bytes,
         other=len(set(reading.real.values()) - {reading.real[path] for path in spoken_for if path in reading.real}),
         decision="block" if blocked else "allow",
     )
+
+
+def _old_data(policy: Policy, as_of: date) -> list[Finding]:
+    """What a report says where the law's data was last checked too long before the day asked about."""
+    found = []
+    for id in policy.regimes:
+        folder = policy.regime(id).FOLDER
+        checked = standing(folder).checked_on if folder else as_of
+        if (as_of - checked).days > policy.maximum_data_age:
+            text = (
+                f"the data of {id} was last checked on {checked}, more than {policy.maximum_data_age} days before {as_of}:"
+                f" update weightguard, or look up the sources that weightguard rules show {id} names"
+            )
+            found.append(Finding("law-data-old", "medium", text, ""))
+    return found
 
 
 def _reached_by(model: Model) -> set[str]:

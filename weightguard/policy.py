@@ -12,18 +12,21 @@ from dataclasses import asdict, dataclass, replace
 from datetime import date
 from fractions import Fraction
 from math import ceil
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from weightguard.errors import ConfigurationError
 from weightguard.limits import LIMITS
 from weightguard.rules.provenance import bounds
-from weightguard.rules.regime import SHIPPED, Transaction
+from weightguard.rules.regime import SHIPPED, Regime, Transaction, regime
 from weightguard.toml_lines import Checker, Document, Key, is_sha256, nearest, read, shown
 from weightguard.values import SEVERITIES, Decision, Finding, Severity, Verdict
 
 SCHEMA = "weightguard/policy/1"
 FILE_NAME = "weightguard-policy.toml"
 VARIABLE = "WEIGHTGUARD_POLICY"
+
+if TYPE_CHECKING:  # read only where a policy states one
+    from weightguard.rules.thresholds import Threshold
 
 Source = Literal["built-in", "found", "--policy", "environment"]
 
@@ -54,11 +57,13 @@ class Policy:
     kernel_positions: int
     maximum_training_pixels: Fraction
     unexplained_bytes: int
+    maximum_data_age: int
     findings: Severity
     signers: tuple[str, ...] = ()
     waivers: tuple[Waiver, ...] = ()
     all_experts: bool = False
     transaction: Transaction | None = None
+    own_regimes: tuple[Threshold, ...] = ()
     source: Source = "built-in"
     path: str | None = None
     sha256: str | None = None
@@ -68,6 +73,15 @@ class Policy:
         """How often a kernel is charged for each token of the bound: by kernel_positions, and by the pixels of all of training."""
         pixels = max(self.maximum_training_pixels, self.maximum_training_tokens)
         return max(1, min(self.kernel_positions, ceil(pixels / self.maximum_training_tokens)))
+
+    def regime(self, id: str) -> Regime:
+        """The regime of that id: one that this policy states, else one that ships (KeyError if there is none)."""
+        return next((own for own in self.own_regimes if id == own.ID), None) or regime(id)
+
+    @property
+    def all_regimes(self) -> tuple[str, ...]:
+        """The ids of all regimes that can be asked for."""
+        return (*SHIPPED, *(own.ID for own in self.own_regimes))
 
 
 # Each choice from loose to tight. A policy found by search may move only to the right of the built-in one.
@@ -85,8 +99,18 @@ _LARGER_IS_TIGHTER = (
     "kernel_positions",
     "maximum_training_pixels",
 )
-_SMALLER_IS_TIGHTER = ("unexplained_bytes",)
-_KEYS = ("schema", "regimes", *_CHOICES, *_LARGER_IS_TIGHTER, *_SMALLER_IS_TIGHTER, "signers", "transaction", "waiver")
+_SMALLER_IS_TIGHTER = ("unexplained_bytes", "maximum_data_age")
+_KEYS = (
+    "schema",
+    "regimes",
+    *_CHOICES,
+    *_LARGER_IS_TIGHTER,
+    *_SMALLER_IS_TIGHTER,
+    "signers",
+    "transaction",
+    "regime",
+    "waiver",
+)
 
 
 def built_in() -> Policy:
@@ -104,6 +128,7 @@ def built_in() -> Policy:
         kernel_positions=int(bound["kernel_positions"]),
         maximum_training_pixels=bound["maximum_training_pixels"],
         unexplained_bytes=int(bound["unexplained_bytes"]),
+        maximum_data_age=int(bound["maximum_data_age"]),
         findings="critical",
     )
 
@@ -210,10 +235,12 @@ def _parse(document: Document, inside: Key, table: object, source: Source) -> Po
         check.problem((*inside, "schema"), f'schema must be "{SCHEMA}", the one that this version reads, not {shown(schema)}')
     values: dict[str, Any] = {name: check.choice(table, (*inside, name), words) for name, words in _CHOICES.items()}
     values |= {name: _bound(check, inside, table, name) for name in (*_LARGER_IS_TIGHTER, *_SMALLER_IS_TIGHTER)}
-    values["regimes"] = _regimes(check, (*inside, "regimes"), table) if "regimes" in table else None
+    values["own_regimes"] = _own_regimes(check, inside, table)
+    known = (*SHIPPED, *(own.ID for own in values["own_regimes"] or ()))
+    values["regimes"] = _regimes(check, (*inside, "regimes"), table, known) if "regimes" in table else None
     values["signers"] = _strings(check, (*inside, "signers"), table["signers"]) if "signers" in table else None
     values["transaction"] = _transaction(check, (*inside, "transaction"), table)
-    values["waivers"] = _waivers(check, (*inside, "waiver"), table)
+    values["waivers"] = _waivers(check, (*inside, "waiver"), table, known)
     policy = replace(built_in(), **{name: value for name, value in values.items() if value is not None})
     if source == "found":
         _only_tightens(check, inside, table, policy)
@@ -227,7 +254,7 @@ def _bound(check: Checker, inside: Key, table: Mapping[str, Any], name: str) -> 
     key: Key = (*inside, name)
     if name in ("bound_context", "kernel_positions"):
         return check.whole_number(table[name], key, least=1)
-    if name == "unexplained_bytes":
+    if name in _SMALLER_IS_TIGHTER:
         return check.whole_number(table[name], key)
     number = check.number(table[name], key)
     if number is not None and number < 1:
@@ -243,8 +270,16 @@ def _strings(check: Checker, key: Key, value: object) -> tuple[str, ...]:
     return ()
 
 
-def _regimes(check: Checker, key: Key, table: Mapping[str, Any]) -> tuple[str, ...] | None:
-    known = list(SHIPPED)
+def _own_regimes(check: Checker, inside: Key, table: Mapping[str, Any]) -> tuple[Threshold, ...] | None:
+    """[[regime]]: thresholds that a policy states, in the form of those that ship."""
+    if "regime" not in table:
+        return None
+    from weightguard.rules.thresholds.own import own_regimes  # few policies have any
+
+    return own_regimes(check, (*inside, "regime"), table)
+
+
+def _regimes(check: Checker, key: Key, table: Mapping[str, Any], known: Sequence[str]) -> tuple[str, ...] | None:
     found = _strings(check, key, table.get("regimes"))
     for name in found:
         if name not in known:
@@ -279,11 +314,11 @@ def _transaction(check: Checker, key: Key, table: Mapping[str, Any]) -> Transact
     return Transaction(**values)
 
 
-def _waivers(check: Checker, key: Key, table: Mapping[str, Any]) -> tuple[Waiver, ...]:
+def _waivers(check: Checker, key: Key, table: Mapping[str, Any], known: Sequence[str]) -> tuple[Waiver, ...]:
     found = []
     for item_key, item in check.tables(table, key, ("files", "regimes", "reason", "approved_by", "expires")):
         files = _waived_files(check, (*item_key, "files"), item.get("files"))
-        regimes = _regimes(check, (*item_key, "regimes"), item)
+        regimes = _regimes(check, (*item_key, "regimes"), item, known)
         reason = check.string(item, (*item_key, "reason"), required=True)
         approved_by = check.string(item, (*item_key, "approved_by"), required=True)
         expires = check.day(item, (*item_key, "expires"), required=True)
@@ -340,6 +375,8 @@ def _only_tightens(check: Checker, inside: Key, table: Mapping[str, Any], policy
 def decide(verdicts: Sequence[Verdict], findings: Sequence[Finding], policy: Policy) -> Decision:
     """Whether one model passes, by its verdicts and findings."""
     for verdict in verdicts:
+        if not verdict.blocks:
+            continue
         if verdict.status == "not_controlled" or (verdict.license is not None and verdict.license.permits):
             blocks = bool(verdict.unattested) and policy.undeclared_conditions == "block"
         elif verdict.status == "undetermined":
@@ -394,6 +431,7 @@ def as_json(policy: Policy) -> dict[str, Any]:
         "all_experts": policy.all_experts,
         "signers": list(policy.signers),
         "transaction": asdict(policy.transaction) if policy.transaction is not None else None,
+        "own_regimes": [_own_regime(own) for own in policy.own_regimes],
         "waivers": [
             {
                 "files": [{"bytes": size, "sha256": digest} for size, digest in sorted(waiver.files)],
@@ -405,6 +443,13 @@ def as_json(policy: Policy) -> dict[str, Any]:
             for waiver in policy.waivers
         ],
     }
+
+
+def _own_regime(own: Threshold) -> dict[str, Any]:
+    levels = [
+        {"value": _number(x.value), "comparison": x.comparison, "counts": x.counts, "effect": x.effect} for x in own.levels
+    ]
+    return {"id": own.ID, "title": own.TITLE, "blocks": own.blocks, "levels": levels}
 
 
 def _reported(path: str | None) -> str | None:

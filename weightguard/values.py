@@ -194,4 +194,5 @@ class Verdict:
     unattested: tuple[str, ...] = ()  # those of `conditions` that nobody attested
     to_settle: tuple[str, ...] = ()
     not_assessed: tuple[str, ...] = field(default=())
+    blocks: bool = True  # whether a status that isn't not_controlled is a reason to block
     license: License | None = None  # of the transaction that was given, if the item is controlled or may be

@@ -282,6 +282,7 @@ def test_bounds_have_sources() -> None:
         "kernel_positions": 1024,
         "maximum_training_pixels": 10**16,
         "unexplained_bytes": 65536,
+        "maximum_data_age": 120,
     }
     assert all(bound.source and bound.unit and bound.means for bound in bounds().values())
 

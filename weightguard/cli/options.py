@@ -24,7 +24,7 @@ def add_scan_options(parser: argparse.ArgumentParser) -> None:
         "--policy", metavar="FILE", help="policy file; else $WEIGHTGUARD_POLICY, else one found that only tightens"
     )
     parser.add_argument(
-        "--regime", metavar="ID", action="append", help="regime to decide under; repeatable (default: the policy's)"
+        "--regime", metavar="ID", action="append", help="regime to decide under, or all; repeatable (default: the policy's)"
     )
     parser.add_argument("--declaration", metavar="FILE", action="append", default=[], help="training declaration; repeatable")
     parser.add_argument("--strict", action="store_true", help="block on what nobody attested; count every expert as active")
@@ -53,7 +53,6 @@ def request(args: argparse.Namespace) -> Request:
     from weightguard import policy as policies
     from weightguard.evidence.attached import read_given
     from weightguard.pipeline import Request
-    from weightguard.rules.regime import SHIPPED
 
     targets = list(args.targets)
     if args.hf_cache:
@@ -64,12 +63,15 @@ def request(args: argparse.Namespace) -> Request:
     if args.strict:
         policy = policies.strict(policy)
     if args.regime:
+        known = policy.all_regimes
         unknown = [
-            f"--regime {id}: no such regime; shipped are: {', '.join(SHIPPED)}" for id in args.regime if id not in SHIPPED
+            f"--regime {id}: no such regime; known are: {', '.join(known)}, or all"
+            for id in args.regime
+            if id not in (*known, "all")
         ]
         if unknown:
             raise ConfigurationError(*unknown)
-        policy = replace(policy, regimes=tuple(dict.fromkeys(args.regime)))
+        policy = replace(policy, regimes=known if "all" in args.regime else tuple(dict.fromkeys(args.regime)))
     policy = _with_transaction(policy, args)
     declarations = [read_given(path) for path in args.declaration]
     return Request(targets, policy, args.as_of or datetime.date.today(), declarations)

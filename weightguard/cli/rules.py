@@ -12,6 +12,7 @@ from weightguard.evidence.devices import BITS
 from weightguard.rules.citations import implementers
 from weightguard.rules.provenance import Event, bounds, latest, sentences, standing, values
 from weightguard.rules.regime import SHIPPED, Regime, regime, written
+from weightguard.rules.thresholds import Threshold
 from weightguard.toml_lines import nearest, shown
 
 WIDTH = 80
@@ -93,12 +94,23 @@ def _regime(found: Regime, as_of: date) -> Iterator[str]:
         yield from _wrapped(f"{value.id}: {value.comparison} {number} {value.unit}, {value.citation}", "  ")
         checked = f"in force from {value.in_force_from}, checked {value.checked_on}"
         yield from _wrapped(f"source ({value.confidence}), {checked}: {value.source}", "    ")
+    if isinstance(found, Threshold):
+        for level in found.levels:
+            line = written(level.value) if level.share is None else f"{level.share} of the original's"
+            yield from _wrapped(f"{level.id}: {level.comparison} {line} operations ({level.counts}), {level.citation}", "  ")
+            yield from _wrapped(f"then: {level.effect}", "    ")
+            yield from _wrapped(f"source ({level.confidence}): {level.source}", "    ")
+        yield "  Meeting it is reported and blocks nothing, unless a policy's [[rule]] says so."
+        yield from ("", "What else it asks")
+        for text in found.asks:
+            yield from _wrapped(text, "  ")
     yield from ("", "Text")
     for sentence in sentences(found.FOLDER).values():
         yield f"  [{sentence.id}] ({sentence.confidence})"
         yield from _wrapped(sentence.words, "    ")
         by = ", ".join(implemented.get(sentence.id, ()))
-        yield from _wrapped(f"-> {by}" if by else f"-> not evaluated: {sentence.not_evaluated}", "    ")
+        if by or sentence.not_evaluated:
+            yield from _wrapped(f"-> {by}" if by else f"-> not evaluated: {sentence.not_evaluated}", "    ")
     yield from ("", "Sources")
     for source in found.SOURCES:
         yield from _wrapped(source, "  ")

@@ -13,7 +13,7 @@ from fractions import Fraction
 from weightguard.report import ModelReport, Report
 from weightguard.reports._words import WIDTH, accounted, amount, printable
 from weightguard.rules.provenance import sentences
-from weightguard.rules.regime import regime, written
+from weightguard.rules.regime import SHIPPED, regime, written
 from weightguard.values import Interval, Operations, Term, Verdict
 
 
@@ -123,7 +123,8 @@ def _verdict(v: Verdict) -> Node:
         *(f"rests on{' (not attested)' if text in v.unattested else ''}: {text}" for text in v.conditions),
         *(f"to settle: {text}" for text in v.to_settle),
     ]
-    for id, sentence in sentences(regime(v.regime).FOLDER).items():
+    text = sentences(regime(v.regime).FOLDER) if v.regime in SHIPPED else {}  # a policy's own regime has none
+    for id, sentence in text.items():
         if id.startswith(v.clause if v.clause != "4E091" else "4E091 heading"):
             children.append(f'{id}: "{sentence.words}" [{sentence.source}]')
     law = v.law

@@ -12,6 +12,7 @@ from weightguard.reports._words import accounted, amount, printable
 from weightguard.reports.derivation import Node, derivation, interval, parts
 from weightguard.rules.provenance import values
 from weightguard.rules.regime import SHIPPED, regime
+from weightguard.rules.thresholds import Threshold
 from weightguard.values import Operations
 
 LEFT, RIGHT, TOP, HEIGHT, WIDTH = 20, 700, 34, 96, 720
@@ -69,9 +70,12 @@ def thresholds(regimes: Iterable[str]) -> list[tuple[str, float]]:
     """(regime, operations) of each regime that has one."""
     found = []
     for id in regimes:
-        value = values(regime(id).FOLDER).get(_THRESHOLD) if id in SHIPPED else None
+        asked = regime(id) if id in SHIPPED else None
+        value = values(asked.FOLDER).get(_THRESHOLD) if asked is not None else None
         if value is not None:
             found.append((id, float(value.value)))
+        elif isinstance(asked, Threshold):
+            found += [(id, float(level.value)) for level in asked.levels if level.value]
     return found
 
 

@@ -15,6 +15,7 @@ _LABEL = 8  # columns before a line's text
 _RED, _GREEN, _YELLOW, _RESET = "\x1b[1;31m", "\x1b[1;32m", "\x1b[1;33m", "\x1b[0m"
 _MOST_FINDINGS = 5
 _MOST_UNREAD = 20
+_REGIME = 20  # columns of a regime's id in a table
 
 
 def wants_colour(stream: TextIO | None) -> bool:
@@ -77,25 +78,45 @@ def _headline(report: Report, paint: _Paint) -> str:
 
 def _blocked(m: ModelReport, paint: _Paint) -> list[str]:
     lines = [*_path("BLOCK", _RED, m.path, paint), *_labelled("what", _what(m)), *_labelled("bytes", accounted(m))]
+    lines += _regimes(m)
     for v in m.verdicts:
+        if not v.blocks:
+            continue
         if v.status != "not_controlled":
             status = "controlled" if v.status == "controlled" else "undetermined"
             lines += _labelled("why", f"{status} under {v.clause}: {v.reason}")
         for text in v.unattested if v.status == "not_controlled" else ():
             lines += _labelled("why", f"nobody attests: {text}")
     lines += _findings(f for f in m.findings if f.id != "part-missing")  # those are why
-    for text in dict.fromkeys(t for v in m.verdicts for t in v.to_settle):
+    for text in dict.fromkeys(t for v in m.verdicts if v.blocks for t in v.to_settle):
         lines += _labelled("do", text)
     return lines
 
 
 def _allowed(m: ModelReport, paint: _Paint, conditions: dict[str, int]) -> list[str]:
     lines = [*_path("ALLOW", _GREEN, m.path, paint), *_labelled("what", _what(m)), *_labelled("bytes", accounted(m))]
+    lines += _regimes(m)
     for v in m.verdicts:
+        if not v.blocks:
+            continue
         numbers = [conditions.setdefault(text, len(conditions) + 1) for text in v.conditions]
         rests = f" {''.join(f'[{n}]' for n in numbers)}" if numbers else ""
-        lines += _labelled("why", f"not controlled, {v.clause}: {v.reason}{rests}")
+        status = v.status.replace("_", " ")
+        lines += _labelled("why", f"{status}, {v.clause}: {v.reason}{rests}")
     return lines + _findings(m.findings)
+
+
+def _regimes(m: ModelReport) -> list[str]:
+    """With more than one regime, a table: one row a regime."""
+    if len(m.verdicts) < 2:
+        return []
+    names = {"controlled": "meets", "not_controlled": "no", "undetermined": "open"}
+    lines = [f"  {'regime':<{_REGIME}} {'answer':<6} by"]
+    for v in m.verdicts:
+        answer = names[v.status]
+        by = f"{v.clause}: {v.reason}" if not v.blocks else v.clause
+        lines += _wrap(by, f"  {v.regime:<{_REGIME}} {answer:<6} ", " " * (_REGIME + 10))
+    return lines
 
 
 def _what(m: ModelReport) -> str:
@@ -129,6 +150,8 @@ def _findings(findings: Iterable[Finding]) -> list[str]:
 def _law(report: Report) -> list[str]:
     lines: list[str] = []
     for v in report.models[0].verdicts:
+        if not v.blocks:
+            continue
         law = v.law
         lines += _wrap(
             f"{v.regime}: {law.status} (text as of {law.text_as_of}); {law.enforcement} (as of {law.enforcement_as_of}).",
@@ -136,6 +159,8 @@ def _law(report: Report) -> list[str]:
             "  ",
         )
         lines += _wrap("Not assessed: " + "; ".join(v.not_assessed) + ".", "", "  ")
+    if any(not v.blocks for v in report.models[0].verdicts):
+        lines += _wrap("Other regimes block nothing; weightguard rules show ID has what else they ask.", "", "  ")
     return lines
 
 

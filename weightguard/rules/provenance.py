@@ -56,12 +56,13 @@ class Value:
 
 @dataclass(frozen=True)
 class Event:
-    """What was so from `date` on, by `source`."""
+    """What was so from `date` on, by `source`. `in_force`: whether the text holds then; of legal events only."""
 
     date: date
     text: str
     source: str
     confidence: str
+    in_force: bool = True
 
 
 @dataclass(frozen=True)
@@ -110,16 +111,18 @@ def latest(events: tuple[Event, ...], as_of: date) -> Event | None:
 
 @functools.cache
 def sentences(folder: str) -> dict[str, Sentence]:
-    """text.toml of a regime's folder: every sentence by its id, in printed order."""
-    entries = _entries(os.path.join(folder, "text.toml"), "sentence")
+    """text.toml of a regime's folder, or its one file: every sentence by its id, in printed order."""
+    entries = _entries(_file(folder, "text.toml"), "sentence")
     return {entry["id"]: Sentence(**entry) for entry in entries}
 
 
 @functools.cache
 def values(folder: str) -> dict[str, Value]:
-    """values.toml of a regime's folder: every number of the law by its id."""
+    """values.toml of a regime's folder: every number of the law by its id; none of one file, whose numbers are its levels."""
+    if folder.endswith(".toml"):
+        return {}
     found = {}
-    for entry in _entries(os.path.join(folder, "values.toml"), "value"):
+    for entry in _entries(_file(folder, "values.toml"), "value"):
         value = Value(**{**entry, "value": Fraction(entry["value"])})
         if value.comparison not in COMPARISONS:
             raise ValueError(f"{folder}: {value.id}: comparison must be one of {COMPARISONS}")
@@ -129,14 +132,14 @@ def values(folder: str) -> dict[str, Value]:
 
 @functools.cache
 def standing(folder: str) -> Standing:
-    """status.toml of a regime's folder."""
-    path = os.path.join(folder, "status.toml")
+    """status.toml of a regime's folder, or its one file."""
+    path = _file(folder, "status.toml")
     legal = tuple(Event(**entry) for entry in _entries(path, "legal"))
     enforcement = tuple(Event(**entry) for entry in _entries(path, "enforcement"))
     for events in (legal, enforcement):
         if not events or list(events) != sorted(events, key=lambda event: event.date):
             raise ValueError(f"{path}: both lists must have entries, in the order of their dates")
-    return Standing(legal, enforcement, _load(path)["checked_on"])
+    return Standing(legal, enforcement, load(path)["checked_on"])
 
 
 @functools.cache
@@ -153,15 +156,21 @@ def country_groups() -> dict[str, Group]:
     return {entry["id"]: Group(**{**entry, "members": tuple(entry["members"])}) for entry in entries}
 
 
+def _file(folder: str, name: str) -> str:
+    """A regime of one file has all its tables there."""
+    return folder if folder.endswith(".toml") else os.path.join(folder, name)
+
+
 @functools.cache
-def _load(path: str) -> dict[str, Any]:
+def load(path: str) -> dict[str, Any]:
+    """A data file's tables, its numbers as decimals."""
     with open(path, "rb") as file:
         return tomllib.load(file, parse_float=Decimal)
 
 
 def _entries(path: str, name: str) -> list[dict[str, Any]]:
     """The tables [[name]] of a file. Unknown keys are refused by the dataclasses, an unknown confidence here."""
-    entries: list[dict[str, Any]] = _load(path)[name]
+    entries: list[dict[str, Any]] = load(path)[name]
     for entry in entries:
         if entry.get("confidence") not in CONFIDENCES:
             raise ValueError(f"{path}: {entry}: confidence must be one of {CONFIDENCES}")

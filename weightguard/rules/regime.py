@@ -20,7 +20,19 @@ from weightguard.values import ZERO, Interval, Law, Verdict
 if TYPE_CHECKING:  # read only where there is one
     from weightguard.evidence.declaration import Recorded
 
-SHIPPED = {"us-ear-4e091": "weightguard.rules.us_ear_4e091"}  # id -> module, in the order of reports
+CODED = {"us-ear-4e091": "weightguard.rules.us_ear_4e091"}  # id -> module
+SHIPPED = (  # in the order of reports; those without a module are files of thresholds
+    "us-ear-4e091",
+    "eu-ai-act-51",
+    "eu-gpai",
+    "eu-gpai-modification",
+    "us-ca-sb53",
+    "us-ny-raise",
+    "kr-ai-basic-act",
+    "us-outbound-850",
+    "us-eo-14110",
+    "us-bis-702-7",
+)
 
 
 @dataclass(frozen=True)
@@ -109,12 +121,19 @@ class Answer:
 
 
 class Regime(Protocol):
-    """A regime's module. `FOLDER` holds text.toml, values.toml and status.toml."""
+    """A regime's module, or its `Threshold`. `FOLDER` holds text.toml, values.toml and status.toml, or is one file with all."""
 
-    ID: str
-    TITLE: str
-    FOLDER: str
-    SOURCES: tuple[str, ...]
+    @property
+    def ID(self) -> str: ...  # noqa: N802
+
+    @property
+    def TITLE(self) -> str: ...  # noqa: N802
+
+    @property
+    def FOLDER(self) -> str: ...  # noqa: N802
+
+    @property
+    def SOURCES(self) -> tuple[str, ...]: ...  # noqa: N802
 
     def classify(self, facts: Facts, as_of: date) -> Verdict:
         """The regime's answer for a model with these facts under the law as known on `as_of`."""
@@ -122,7 +141,11 @@ class Regime(Protocol):
 
 def regime(id: str) -> Regime:
     """The shipped regime of that id (KeyError if there is none). Loads no other."""
-    return cast(Regime, importlib.import_module(SHIPPED[id]))
+    if id in CODED:
+        return cast(Regime, importlib.import_module(CODED[id]))
+    from weightguard.rules import thresholds  # most scans ask 4E091 alone
+
+    return thresholds.regime(id)
 
 
 def law(standing: Standing, as_of: date) -> Law:

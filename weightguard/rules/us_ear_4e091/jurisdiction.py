@@ -14,7 +14,7 @@ CONDITIONS = (
     "§ 734.9(l): no other plant or major component that made them is subject to the EAR and specified in 3A001.z, 3A090, 4A003.z,"
     " 4A004.z, 4A005.z, 4A090, 5A002.z, 5A004.z or 5A992.z",
 )
-HARDWARE = "declare what every run was trained on: [[run]] hardware = {device = ..., ...} (weightguard rules devices lists those known)"
+HARDWARE = 'declare what every run was trained on: [[run]] accelerators = ["..."] (weightguard rules devices lists those known)'
 
 
 def jurisdiction(origin: Origin | None) -> Answer:
