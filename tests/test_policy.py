@@ -18,8 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import weightguard
+from weightguard.decision import decide, waived
 from weightguard.errors import ConfigurationError
-from weightguard.policy import Policy, as_json, built_in, decide, find, load_given, resolve, strict, waived
+from weightguard.policy import Policy, as_json, built_in, find, load_given, resolve, strict
 from weightguard.rules.provenance import bounds
 from weightguard.values import SEVERITIES, Finding, Law, Status, Verdict
 
@@ -48,7 +49,7 @@ post_training_factor = 1.2
 kernel_positions = 512
 unexplained_bytes = 1000000
 findings = "high"
-signers = ["key"]
+signers = ["a@example.org ssh-ed25519 AAAA"]
 {WAIVER}"""
 )
 
@@ -106,7 +107,7 @@ def test_a_given_policy_may_say_anything(tmp_path: Path) -> None:
         512,
         1_000_000,
     )
-    assert (policy.findings, policy.signers, policy.source) == ("high", ("key",), "--policy")
+    assert (policy.findings, policy.signers, policy.source) == ("high", ("a@example.org ssh-ed25519 AAAA",), "--policy")
     assert policy.sha256 == hashlib.sha256(WHOLE.encode()).hexdigest()
     (waiver,) = policy.waivers
     assert waiver.files == {(7, DIGEST)} and waiver.expires == dt.date(2027, 6, 30)
@@ -230,7 +231,7 @@ LOOSER = [
     "post_training_factor = 1.49",
     "kernel_positions = 1023",
     "unexplained_bytes = 65537",
-    'signers = ["key"]',
+    'signers = ["a@example.org ssh-ed25519 AAAA"]',
     WAIVER.strip(),
 ]
 AS_TIGHT = [

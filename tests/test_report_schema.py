@@ -139,7 +139,11 @@ def test_every_report_validates(make: Any, tmp_path: Path, monkeypatch: pytest.M
 def test_a_report_under_a_strict_policy_with_a_waiver_validates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_small(tmp_path)
     (tmp_path / "p.toml").write_text(
-        'schema = "weightguard/policy/1"\nsigners = ["k"]\n[[waiver]]\nfiles = [{bytes = 7, sha256 = "' + "0" * 64 + '"}]\n'
+        'schema = "weightguard/policy/1"\nsigners = ["a@example.org ssh-ed25519 AAAA"]\n'
+        '[[rule]]\ndecision = "block"\nreason = "r"\npaths = ["x"]\n[[waiver]]\nfiles = [{bytes = 7, sha256 = "'
+        + "0"
+        * 64
+        + '"}]\n'
         'regimes = ["us-ear-4e091"]\nreason = "r"\napproved_by = "a"\nexpires = 2027-06-30\n'
     )
     given = scan(tmp_path, monkeypatch, "model.safetensors", policy="p.toml")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from fractions import Fraction
@@ -14,6 +14,7 @@ from weightguard.architecture.config import CONTEXT, Config, claimed_layers, lan
 from weightguard.architecture.describe import Architecture, active, describe
 from weightguard.architecture.family import Family, all_stored
 from weightguard.architecture.parts import missing_parts, too_much_state
+from weightguard.decision import Subject, decide, waived
 from weightguard.errors import Unreadable
 from weightguard.evidence import sidecars
 from weightguard.evidence.attached import Attached, Digest
@@ -24,7 +25,7 @@ from weightguard.operations.forward import Forward, from_architecture, from_tens
 from weightguard.operations.narrow import Narrowed, narrow, unbounded
 from weightguard.operations.runs import Lineage, of_lineage
 from weightguard.parameters.count import Parameters, count, is_tied
-from weightguard.policy import Policy, decide, waived
+from weightguard.policy import Policy
 from weightguard.report import Counts, File, ModelReport
 from weightguard.roles import ROLES
 from weightguard.rules.regime import Facts, Origin
@@ -68,7 +69,7 @@ def judge(model: Model, declared: Attached, policy: Policy, as_of: date, digest:
     )
     operations = unbounded(narrowed.operations) if weights.missing else narrowed.operations
     operations = replace(operations, distribution=_distribution(weights, declared, claims.claims, operations.interval))
-    facts = _facts(weights, declared, narrowed, operations, _widest(clearing), claims, bool(contradictions))
+    facts = _facts(weights, declared, narrowed, operations, _widest(clearing), claims, bool(contradictions), policy)
     facts = replace(_with_generators(facts, clearing, raising), origin=_origin(declared), transaction=policy.transaction)
     operations = _counted(operations, facts)
     verdicts = tuple(policy.regime(id).classify(facts, as_of) for id in policy.regimes)
@@ -81,6 +82,7 @@ def judge(model: Model, declared: Attached, policy: Policy, as_of: date, digest:
         *narrowed.findings,
         *(Finding(PART_MISSING, "high", line, model.path) for line in weights.missing),
         *waivers,
+        *_approvals(declared, model.path),
     )
     p = weights.parameters
     return ModelReport(
@@ -101,7 +103,7 @@ def judge(model: Model, declared: Attached, policy: Policy, as_of: date, digest:
         forward_operations=weights.forward,
         training_operations=operations,
         verdicts=verdicts,
-        decision=decide(counted, findings, policy),
+        decision=decide(counted, findings, policy, _subject(model, weights, declared, digest)),
         findings=findings,
     )
 
@@ -282,6 +284,7 @@ def _facts(
     clearing: Lineage | None,
     claims: sidecars.Sidecars,
     contradicted: bool,
+    policy: Policy,
 ) -> Facts:
     """What the law is asked about."""
     published = declared.published
@@ -293,7 +296,8 @@ def _facts(
     by_operations = (*operations.assumptions, *map(_base_condition, claims.bases))
     conditions = () if isinstance(published, Published) else by_operations
     if narrowed.declared or published is not None:
-        conditions += (f"rests on an unsigned declaration ({', '.join(d.path for d in declared.clearing)})",)
+        paths = ", ".join(d.path for d in declared.clearing)
+        conditions += (f"rests on {'a signed' if policy.declarations == 'signed' else 'an unsigned'} declaration ({paths})",)
     return Facts(
         complete=not missing,
         incomplete="; ".join(missing[:_MOST_REASONS]) + (f"; and {more} more" if more > 0 else ""),
@@ -371,11 +375,38 @@ def _base(clearing: Lineage, bound: Interval) -> Interval | None:
     return Interval(min(base.low, most), best, most if base.high is None else min(base.high, most))
 
 
+def _subject(model: Model, weights: _Weights, declared: Attached, digest: Digest) -> Subject:
+    """What the policy's rules and approvals decide about."""
+    regimes = [r for a in declared.approved for r in a.approval.regimes or ("",)]
+    return Subject(model.path, not weights.missing, _hashed(model, digest), frozenset(regimes))
+
+
+def _approvals(declared: Attached, path: str) -> list[Finding]:
+    """What is to be said of approvals and of declarations that a policy wants signed."""
+    found = [
+        Finding(
+            "approved",
+            "info",
+            f"approved by {a.approval.by} until {a.approval.expires}, signed by {a.principal}"
+            + (f" ({a.approval.reference})" if a.approval.reference else ""),
+            path,
+        )
+        for a in declared.approved
+    ]
+    return found + [
+        Finding("not-signed", "info", f"counts as unsigned: {reason}", where) for where, reason in declared.unsigned
+    ]
+
+
+def _hashed(model: Model, digest: Digest) -> list[tuple[int, Callable[[], str]]]:
+    return [(size, partial(digest, path)) for path, size in dict.fromkeys(f.whole for f in model.files)]
+
+
 def _unwaived(
     verdicts: Sequence[Verdict], model: Model, policy: Policy, as_of: date, digest: Digest
 ) -> tuple[Sequence[Verdict], tuple[Finding, ...]]:
     """The verdicts that no waiver covers, and what is to be said about the waivers."""
-    files = [(size, partial(digest, path)) for path, size in dict.fromkeys(f.whole for f in model.files)]
+    files = _hashed(model, digest)
     counted: list[Verdict] = []
     findings: list[Finding] = []
     for verdict in verdicts if policy.waivers else ():

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
-from weightguard.evidence.attached import attach, sha256
+from weightguard.decision import decide
+from weightguard.evidence.attached import Statement, attach, sha256
 from weightguard.judge import judge, not_judged
 from weightguard.limits import LIMITS
-from weightguard.models import DECLARATION, JUDGED_WITH, Model, assemble
-from weightguard.policy import Policy, as_json, decide
+from weightguard.models import DECLARATION, JUDGED_WITH, SIGNATURE, Model, assemble
+from weightguard.policy import Policy, as_json
 from weightguard.reading import Progress, read_all
 from weightguard.report import ModelReport, Report
 from weightguard.rules.provenance import standing
@@ -21,29 +22,34 @@ from weightguard.version import VERSION
 
 @dataclass(frozen=True)
 class Request:
-    """What to scan and by which rules. `declarations`: (path as given, text) of each --declaration."""
+    """What to scan and by which rules. `declarations`: what each --declaration holds."""
 
     targets: Sequence[str]
     policy: Policy
     as_of: date
-    declarations: Sequence[tuple[str, str]] = ()
+    declarations: Sequence[Statement] = ()
     read_declarations: bool = True  # those that lie beside the weights
 
 
 def scan(request: Request, progress: Progress | None = None) -> Report:
     """All models of the targets, each with its verdicts. Raises `ConfigurationError` for what the user must mend."""
+    return scan_with_files(request, progress)[0]
+
+
+def scan_with_files(request: Request, progress: Progress | None = None) -> tuple[Report, Mapping[str, str]]:
+    """The same, and the real file of each path that was reached from the targets."""
     policy = request.policy
     listing = collect(request.targets, LIMITS)
     reading = read_all(listing, policy.unexplained_bytes, progress)
     asked = {f.shown for f in listing.files}
     models = [m for m in assemble(reading.folders) if not asked.isdisjoint(_reached_by(m))]
     if not request.read_declarations:
-        models = [replace(m, texts={n: t for n, t in m.texts.items() if n != DECLARATION}) for m in models]
+        models = [replace(m, texts={n: t for n, t in m.texts.items() if n not in (DECLARATION, SIGNATURE)}) for m in models]
 
     def digest(path: str) -> str:
         return sha256(reading.real[path])
 
-    attached = attach(models, request.declarations, policy.declarations, request.as_of, digest)
+    attached = attach(models, request.declarations, policy.declarations, policy.signers, request.as_of, digest)
     reports: list[ModelReport] = []
     unread = list(reading.unread)
     for model in models:
@@ -58,7 +64,7 @@ def scan(request: Request, progress: Progress | None = None) -> Report:
     no_model = [f for x in reading.folders for w in x.weights if w.path not in in_models for f in w.container.findings]
     dangerous = decide((), [*no_model, *reading.findings], policy) == "block"
     blocked = dangerous or any(m.decision == "block" for m in reports) or (bool(unread) and policy.unread == "block")
-    return Report(
+    report = Report(
         version=VERSION,
         policy=as_json(policy),
         models=tuple(reports),
@@ -70,6 +76,7 @@ def scan(request: Request, progress: Progress | None = None) -> Report:
         other=len(set(reading.real.values()) - {reading.real[path] for path in spoken_for if path in reading.real}),
         decision="block" if blocked else "allow",
     )
+    return report, reading.real
 
 
 def _old_data(policy: Policy, as_of: date) -> list[Finding]:

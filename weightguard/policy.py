@@ -7,7 +7,7 @@ whoever brought the model, so it may only tighten the built-in one. Every built-
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from fractions import Fraction
@@ -19,7 +19,7 @@ from weightguard.limits import LIMITS
 from weightguard.rules.provenance import bounds
 from weightguard.rules.regime import SHIPPED, Regime, Transaction, regime
 from weightguard.toml_lines import Checker, Document, Key, is_sha256, nearest, read, shown
-from weightguard.values import SEVERITIES, Decision, Finding, Severity, Verdict
+from weightguard.values import SEVERITIES, Severity
 
 SCHEMA = "weightguard/policy/1"
 FILE_NAME = "weightguard-policy.toml"
@@ -43,6 +43,21 @@ class Waiver:
 
 
 @dataclass(frozen=True)
+class Rule:
+    """A decision for verdicts that match all that is said; empty: any. `files` are (bytes, SHA-256) of every weight file.
+
+    "approve": it passes only with a signed approval. paths: patterns of the reported path, in which * also matches /.
+    """
+
+    decision: Literal["allow", "block", "approve"]
+    reason: str
+    regimes: tuple[str, ...] = ()
+    status: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+    files: frozenset[tuple[int, str]] = frozenset()
+
+
+@dataclass(frozen=True)
 class Policy:
     """All values of a policy and where it came from. `all_experts` bounds with every expert active (--strict)."""
 
@@ -61,6 +76,7 @@ class Policy:
     findings: Severity
     signers: tuple[str, ...] = ()
     waivers: tuple[Waiver, ...] = ()
+    rules: tuple[Rule, ...] = ()
     all_experts: bool = False
     transaction: Transaction | None = None
     own_regimes: tuple[Threshold, ...] = ()
@@ -109,6 +125,7 @@ _KEYS = (
     "signers",
     "transaction",
     "regime",
+    "rule",
     "waiver",
 )
 
@@ -238,9 +255,10 @@ def _parse(document: Document, inside: Key, table: object, source: Source) -> Po
     values["own_regimes"] = _own_regimes(check, inside, table)
     known = (*SHIPPED, *(own.ID for own in values["own_regimes"] or ()))
     values["regimes"] = _regimes(check, (*inside, "regimes"), table, known) if "regimes" in table else None
-    values["signers"] = _strings(check, (*inside, "signers"), table["signers"]) if "signers" in table else None
+    values["signers"] = _signers(check, (*inside, "signers"), table["signers"]) if "signers" in table else None
     values["transaction"] = _transaction(check, (*inside, "transaction"), table)
     values["waivers"] = _waivers(check, (*inside, "waiver"), table, known)
+    values["rules"] = _rules(check, (*inside, "rule"), table, known)
     policy = replace(built_in(), **{name: value for name, value in values.items() if value is not None})
     if source == "found":
         _only_tightens(check, inside, table, policy)
@@ -314,6 +332,44 @@ def _transaction(check: Checker, key: Key, table: Mapping[str, Any]) -> Transact
     return Transaction(**values)
 
 
+def _signers(check: Checker, key: Key, value: object) -> tuple[str, ...]:
+    """Lines of an allowed_signers file: whose signatures count."""
+    from weightguard.evidence.signatures import faulty_signer  # few policies have any
+
+    found = _strings(check, key, value)
+    for line in found:
+        if fault := faulty_signer(line):
+            check.problem(key, f"a line of signers {fault}: {shown(line)}")
+    return found
+
+
+_DECISIONS = ("allow", "block", "approve")
+_STATUSES = ("controlled", "not_controlled", "undetermined")
+
+
+def _rules(check: Checker, key: Key, table: Mapping[str, Any], known: Sequence[str]) -> tuple[Rule, ...]:
+    """[[rule]]: the first that matches a verdict decides."""
+    found = []
+    for at, item in check.tables(table, key, ("decision", "reason", "regimes", "status", "paths", "files")):
+        if "decision" not in item:
+            check.problem((*at, "decision"), 'decision is missing: write decision = "block" (or "approve", "allow")')
+        decision = check.choice(item, (*at, "decision"), _DECISIONS)
+        reason = check.string(item, (*at, "reason"), required=True)
+        regimes = _regimes(check, (*at, "regimes"), item, known) if "regimes" in item else ()
+        status = _strings(check, (*at, "status"), item["status"]) if "status" in item else ()
+        for word in status:
+            if word not in _STATUSES:
+                check.problem((*at, "status"), f"status can't be {shown(word)}; write some of {', '.join(_STATUSES)}")
+        paths = _strings(check, (*at, "paths"), item["paths"]) if "paths" in item else ()
+        files = _waived_files(check, (*at, "files"), item["files"]) if "files" in item else frozenset()
+        empty = [name for name in ("regimes", "status", "paths") if item.get(name) == []]
+        if empty:
+            check.problem(at, f"{' and '.join(empty)} is empty, so the rule would match anything: list some, or leave it out")
+        if decision is not None and reason is not None:
+            found.append(Rule(decision, reason, regimes or (), status, paths, files))  # type: ignore[arg-type]
+    return tuple(found)
+
+
 def _waivers(check: Checker, key: Key, table: Mapping[str, Any], known: Sequence[str]) -> tuple[Waiver, ...]:
     found = []
     for item_key, item in check.tables(table, key, ("files", "regimes", "reason", "approved_by", "expires")):
@@ -365,71 +421,28 @@ def _only_tightens(check: Checker, inside: Key, table: Mapping[str, Any], policy
         check.problem((*inside, "signers"), f"signers says whose statements clear; {advice}")
     if table.get("transaction") is not None:
         check.problem((*inside, "transaction"), f"a transaction may need no licence, so it lets a block pass; {advice}")
+    for position, rule in enumerate(table["rule"] if isinstance(table.get("rule"), list) else ()):
+        if isinstance(rule, dict) and rule.get("decision") == "allow":
+            check.problem((*inside, "rule", position), f"a rule that allows lets a block pass; {advice}")
     for position in range(len(table["waiver"]) if isinstance(table.get("waiver"), list) else 0):
         check.problem((*inside, "waiver", position), f"a waiver lets a block pass; {advice}")
 
 
-# ---- what it does
-
-
-def decide(verdicts: Sequence[Verdict], findings: Sequence[Finding], policy: Policy) -> Decision:
-    """Whether one model passes, by its verdicts and findings."""
-    for verdict in verdicts:
-        if not verdict.blocks:
-            continue
-        if verdict.status == "not_controlled" or (verdict.license is not None and verdict.license.permits):
-            blocks = bool(verdict.unattested) and policy.undeclared_conditions == "block"
-        elif verdict.status == "undetermined":
-            blocks = policy.undetermined == "block"
-        else:  # controlled
-            blocks = True
-        if blocks:
-            return "block"
-    limit = SEVERITIES.index(policy.findings)
-    return "block" if any(SEVERITIES.index(finding.severity) >= limit for finding in findings) else "allow"
-
-
-@dataclass(frozen=True)
-class Waived:
-    """The waiver that covers a model under a regime, if one does, and what is to be said about others that would have."""
-
-    waiver: Waiver | None
-    findings: tuple[Finding, ...]
-
-
-def waived(policy: Policy, files: Sequence[tuple[int, Callable[[], str]]], regime: str, as_of: date) -> Waived:
-    """Whether a waiver covers a model, all of whose weight files are given as (bytes, a function that hashes the content).
-
-    A file is hashed, at most once, only where every file's size is listed. An expired waiver has no effect and is a finding.
-    """
-    digests: dict[int, str] = {}
-    findings: list[Finding] = []
-    for waiver in policy.waivers:
-        sizes = {size for size, _ in waiver.files}
-        if not files or regime not in waiver.regimes or not all(size in sizes for size, _ in files):
-            continue
-        for position, (_, sha256) in enumerate(files):
-            if position not in digests:
-                digests[position] = sha256().lower()
-        if all((size, digests[position]) in waiver.files for position, (size, _) in enumerate(files)):
-            if waiver.expires >= as_of:
-                return Waived(waiver, tuple(findings))
-            message = f"the waiver of {regime} approved by {shown(waiver.approved_by)} expired on {waiver.expires}: no effect"
-            findings.append(Finding("waiver-expired", "medium", message, _reported(policy.path) or ""))
-    return Waived(None, tuple(findings))
+# ---- how a report prints it
 
 
 def as_json(policy: Policy) -> dict[str, Any]:
     """The policy as the report prints it: where it came from (never an absolute path), then its values, as JSON types."""
     return {
         "source": policy.source,
-        "path": _reported(policy.path),
+        "path": reported(policy.path),
         "sha256": policy.sha256,
         "regimes": list(policy.regimes),
         **{name: getattr(policy, name) for name in _CHOICES},
         **{name: _number(getattr(policy, name)) for name in (*_LARGER_IS_TIGHTER, *_SMALLER_IS_TIGHTER)},
         "all_experts": policy.all_experts,
         "signers": list(policy.signers),
+        "rules": [_rule(rule) for rule in policy.rules],
         "transaction": asdict(policy.transaction) if policy.transaction is not None else None,
         "own_regimes": [_own_regime(own) for own in policy.own_regimes],
         "waivers": [
@@ -445,6 +458,17 @@ def as_json(policy: Policy) -> dict[str, Any]:
     }
 
 
+def _rule(rule: Rule) -> dict[str, Any]:
+    return {
+        "decision": rule.decision,
+        "reason": rule.reason,
+        "regimes": list(rule.regimes),
+        "status": list(rule.status),
+        "paths": list(rule.paths),
+        "files": [{"bytes": size, "sha256": digest} for size, digest in sorted(rule.files)],
+    }
+
+
 def _own_regime(own: Threshold) -> dict[str, Any]:
     levels = [
         {"value": _number(x.value), "comparison": x.comparison, "counts": x.counts, "effect": x.effect} for x in own.levels
@@ -452,7 +476,7 @@ def _own_regime(own: Threshold) -> dict[str, Any]:
     return {"id": own.ID, "title": own.TITLE, "blocks": own.blocks, "levels": levels}
 
 
-def _reported(path: str | None) -> str | None:
+def reported(path: str | None) -> str | None:
     """A policy's path for a report, which holds no absolute one."""
     return os.path.basename(path) if path is not None and os.path.isabs(path) else path
 

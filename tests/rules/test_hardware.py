@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from weightguard.decision import decide
 from weightguard.evidence.devices import device, devices
-from weightguard.policy import built_in, decide
+from weightguard.policy import built_in
 from weightguard.rules.regime import Facts, Origin
 from weightguard.rules.us_ear_3a090 import classify, of_device
 from weightguard.rules.us_ear_4e091 import entry

@@ -69,11 +69,11 @@ def test_the_note_s_own_example() -> None:
         + maker("C", "c")
     )
     # s.3 lets only the larger of B and C count by its training, and B brings A; the generation of A, B and C counts
-    assert added(text) == {"model": exactly("7.0003e24")}
+    assert added(text) == {"way": exactly("7.0003e24")}
 
 
 def test_more_than_ten_percent() -> None:
-    for share, expected in (("0.1", {}), ("0.1000000000000000001", {"model": exactly("4.0001e24")})):
+    for share, expected in (("0.1", {}), ("0.1000000000000000001", {"way": exactly("4.0001e24")})):
         text = MODEL + run("d", "1e25", by("T", share)) + run("t", "4e24") + maker("T", "t", generation="1e20")
         assert added(text) == expected
 
@@ -81,7 +81,7 @@ def test_more_than_ten_percent() -> None:
 def test_shares_are_of_all_training_operations() -> None:
     text = MODEL + run("p", "9e24") + run("d", "{}", by("T", "1"), starts='["p"]') + run("t", "4e24") + maker("T", "t")
     assert added(text.format("1e24")) == {}
-    assert added(text.format("1.01e24")) == {"model": exactly("4.0001e24")}
+    assert added(text.format("1.01e24")) == {"way": exactly("4.0001e24")}
 
 
 def test_published_data_and_data_nobody_generated_count_nothing() -> None:
@@ -91,14 +91,14 @@ def test_published_data_and_data_nobody_generated_count_nothing() -> None:
 
 def test_published_parameters_bring_their_generation_only() -> None:
     text = MODEL + run("d", "1e25", by("T", "0.5")) + run("t", "4e24") + maker("T", "t", generation="3e23", published=True)
-    assert added(text) == {"model": exactly("3e23")}
+    assert added(text) == {"way": exactly("3e23")}
 
 
 def test_variants_of_one_model_are_one() -> None:
     """s.2: two fine-tunes of one base at six percent each are one data-generation model at twelve."""
     variants = run("t", "4e24") + run("t1", "1e22", starts='["t"]') + run("t2", "2e22", starts='["t"]')
     text = MODEL + run("d", "1e25", by("T1", "0.06"), by("T2", "0.06")) + variants + maker("T1", "t1") + maker("T2", "t2")
-    assert added(text) == {"model": (Fraction("4.0302e24"), Fraction("4.0302e24"))}
+    assert added(text) == {"way": (Fraction("4.0302e24"), Fraction("4.0302e24"))}
 
 
 def test_the_two_readings_of_multiple_models() -> None:
@@ -110,10 +110,10 @@ def test_the_two_readings_of_multiple_models() -> None:
 
 def test_only_the_largest_of_several_unpublished_models() -> None:
     text = MODEL + run("d", "1e25", by("T", "0.2"), by("U", "0.2")) + run("t", "4e24") + run("u", "5e24")
-    assert added(text + maker("T", "t") + maker("U", "u")) == {"model": exactly("5.0002e24")}
+    assert added(text + maker("T", "t") + maker("U", "u")) == {"way": exactly("5.0002e24")}
     # equal ones: one of them counts, whichever it is
     even = text.replace("5e24", "4e24")
-    assert added(even + maker("T", "t") + maker("U", "u")) == {"model": exactly("4.0002e24")}
+    assert added(even + maker("T", "t") + maker("U", "u")) == {"way": exactly("4.0002e24")}
 
 
 def test_roll_outs_are_generated_by_the_model_itself() -> None:
@@ -121,16 +121,16 @@ def test_roll_outs_are_generated_by_the_model_itself() -> None:
     text = MODEL + run("p", "9e25") + run("d", "1e25", by("self", "1.0"), starts='["p"]')
     assert added(text + maker("self", "p", generation="3e24")) == {}
     text = text.replace("1e25", "2e25")
-    assert added(text + maker("self", "p", generation="3e24")) == {"model": exactly("3e24")}
+    assert added(text + maker("self", "p", generation="3e24")) == {"way": exactly("3e24")}
     # and it doesn't stand in for the largest other one
     text = MODEL + run("p", "5e25") + run("d", "5e25", by("self", "0.5"), by("T", "0.5"), starts='["p"]') + run("t", "1e25")
     both = maker("self", "p", generation="3e24") + maker("T", "t")
-    assert added(text + both) == {"model": exactly("1.30001e25")}
+    assert added(text + both) == {"way": exactly("1.30001e25")}
 
 
 def test_a_generator_that_shares_runs_with_the_model_adds_only_the_others() -> None:
     text = MODEL + run("p", "9e24") + run("d", "1e25", by("T", "0.5"), starts='["p"]') + run("t", "4e24", starts='["p"]')
-    assert added(text + maker("T", "t")) == {"model": exactly("4.0001e24")}
+    assert added(text + maker("T", "t")) == {"way": exactly("4.0001e24")}
 
 
 def test_what_nobody_states_has_no_upper_end() -> None:
@@ -144,12 +144,12 @@ def test_an_interval_that_straddles_ten_percent_is_open() -> None:
     text = (
         MODEL + run("p", "1e25") + run("d", "[1e24, 2e24]", by("T", "1"), starts='["p"]') + run("t", "4e24") + maker("T", "t")
     )
-    assert added(text) == {"model": (Fraction(0), Fraction("4.0001e24"))}
+    assert added(text) == {"way": (Fraction(0), Fraction("4.0001e24"))}
 
 
 def test_tokens_of_another_model_are_not_counted_by_this_architecture() -> None:
     text = MODEL + run("d", "1e25", by("T", "0.5")) + '[[run]]\nid = "t"\ntokens = 1e12\n' + maker("T", "t")
-    assert added(text)["model"][1] is None
+    assert added(text)["way"][1] is None
 
 
 # ---- against a walk over sets, as the note says it, in exact numbers

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.layouts import ROOT
-from weightguard.policy import built_in, decide
+from weightguard.decision import decide
+from weightguard.policy import built_in
 from weightguard.rules.regime import Facts, Transaction
 from weightguard.rules.us_ear_4e091.entry import classify
 from weightguard.rules.us_ear_4e091.transaction import license
@@ -72,7 +73,7 @@ def test_an_incomplete_model_is_never_permitted() -> None:
 
 COUNTRIES = st.sampled_from([None, "US", "DE", "AE", "CN", "HK", "MO", "RU", "IR", "BR"])
 TRANSACTIONS = st.builds(Transaction, COUNTRIES, COUNTRIES, COUNTRIES, st.booleans(), st.booleans(), st.booleans())
-LESS = {
+LESS: dict[str, Any] = {
     "destination": None,
     "consignee_hq": None,
     "consignee_parent": None,

@@ -16,6 +16,8 @@ COMMANDS = {
     "scan": "decide for every model in files and folders",
     "explain": "the derivation of every number and clause, with sources",
     "declare": "write a training declaration for a model, or check one",
+    "attest": "bind a model's verdict to the digests of its files, as an in-toto statement",
+    "verify": "whether a model's files are those that a statement attests",
     "rules": "the regimes shipped, their dates and legal status",
     "hook": "what a git hook calls: pre-commit, pre-push",
     "demo": "build a small corpus on the spot, scan it, show every kind of verdict",

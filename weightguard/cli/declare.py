@@ -62,16 +62,29 @@ def _write(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> int:
     from weightguard.cli import exits
     from weightguard.evidence.attached import read_given
-    from weightguard.evidence.declaration import load
+    from weightguard.evidence.declaration import FILE_NAME, load
     from weightguard.pipeline import Request, scan
     from weightguard.policy import built_in
+    from weightguard.reports import lineage
     from weightguard.reports.derivation import render
 
     today = datetime.date.today()
     if args.target.endswith(".toml"):
-        declaration = load(*read_given(args.target), today)
+        statement = read_given(args.target)
+        declaration = load(args.target, statement.text, today)
         print(f"{args.target}: a valid declaration of {len(declaration.runs)} runs")
+        sys.stdout.write(lineage.render(declaration, _marks()))
         return 0
     report = scan(Request([args.target], built_in(), today))
-    sys.stdout.write(render(report))
+    sys.stdout.write(render(report, _marks()))
+    beside = os.path.join(args.target if os.path.isdir(args.target) else os.path.dirname(args.target), FILE_NAME)
+    if os.path.isfile(beside):
+        print(f"{beside}:")
+        sys.stdout.write(lineage.render(load(beside, read_given(beside).text, today), _marks()))
     return exits.status(report, strict=False)
+
+
+def _marks() -> tuple[str, str, str, str]:
+    from weightguard.reports.derivation import ASCII, UNICODE
+
+    return UNICODE if (sys.stdout.encoding or "ascii").lower().startswith("utf") else ASCII

@@ -109,12 +109,13 @@ class Generator:
 
 @dataclass(frozen=True)
 class Approval:
-    """Who approved the model, until when. Printed; decides only where it is signed."""
+    """Who approved the model, until when, under which regimes (empty: all). Printed; decides only where it is signed."""
 
     by: str
     reference: str | None
     date: dt.date | None
     expires: dt.date
+    regimes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -274,7 +275,7 @@ def _files(check: Checker, model: Mapping[str, Any]) -> dict[str, str]:
 
 def _approval(check: Checker, data: Mapping[str, Any], as_of: dt.date) -> Approval | None:
     key: Key = ("approval",)
-    table = check.table(data, key, ("by", "reference", "date", "expires"))
+    table = check.table(data, key, ("by", "reference", "date", "expires", "regimes"))
     if table is None:
         return None
     by = check.string(table, (*key, "by"), required=True)
@@ -285,7 +286,13 @@ def _approval(check: Checker, data: Mapping[str, Any], as_of: dt.date) -> Approv
         check.problem((*key, "expires"), f"the approval expired on {expires}, before {as_of}: renew it or remove [approval]")
     if expires is not None and day is not None and expires < day:
         check.problem((*key, "expires"), f"the approval expires on {expires}, before its own date {day}")
-    return None if by is None or expires is None else Approval(by, reference, day, expires)
+    elif day is not None and day > as_of:
+        check.problem((*key, "date"), f"the approval is dated {day}, after {as_of}")
+    regimes = table.get("regimes", [])
+    if not isinstance(regimes, list) or not all(isinstance(x, str) and x.strip() for x in regimes):
+        check.problem((*key, "regimes"), 'regimes must list ids of regimes: write regimes = ["us-ear-4e091"]')
+        regimes = []
+    return None if by is None or expires is None else Approval(by, reference, day, expires, tuple(regimes))
 
 
 def _last_run(check: Checker, model: Mapping[str, Any], runs: Mapping[str, Run]) -> str | None:

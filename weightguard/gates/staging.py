@@ -13,12 +13,13 @@ import shutil
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 
+from weightguard.decision import decide
 from weightguard.errors import ConfigurationError, Unreadable
 from weightguard.formats import identify
 from weightguard.gates.git import Objects, Repository, lfs_oid
 from weightguard.limits import LIMITS
 from weightguard.models import CONFIG, DECLARATION, INDEX_SUFFIX, WEIGHT_NAMES, companions, index_files, is_sidecar
-from weightguard.policy import Policy, decide
+from weightguard.policy import Policy
 from weightguard.report import ModelReport, Report
 from weightguard.stores import ByteSource
 from weightguard.stores.local import LocalFile

@@ -22,10 +22,11 @@ TRAINER_STATE = "trainer_state.json"
 MODEL_CONFIG = "model_config.yaml"
 CARD = "README.md"
 DECLARATION = "weightguard.toml"
+SIGNATURE = "weightguard.toml.sig"
 _OF_RUNS = "train_results.json all_results.json progress.txt hyperparameters.yaml"
-SIDECARS = frozenset({CONFIG, ADAPTER, PIPELINE, TRAINER_STATE, MODEL_CONFIG, CARD, DECLARATION, *_OF_RUNS.split()})
+SIDECARS = frozenset({CONFIG, ADAPTER, PIPELINE, TRAINER_STATE, MODEL_CONFIG, CARD, DECLARATION, SIGNATURE, *_OF_RUNS.split()})
 INDEX_SUFFIX = ".index.json"
-JUDGED_WITH = frozenset({CONFIG, ADAPTER, TRAINER_STATE, DECLARATION})
+JUDGED_WITH = frozenset({CONFIG, ADAPTER, TRAINER_STATE, DECLARATION, SIGNATURE})
 """Sidecars that stand for the models beside them where they are targets: a change of one may change a verdict."""
 WEIGHT_NAMES = tuple(
     (

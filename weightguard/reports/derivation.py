@@ -33,7 +33,7 @@ def render(report: Report, marks: tuple[str, str, str, str] = ASCII) -> str:
     """One tree a model, 80 columns. `marks`: a branch, the last branch, a line beside a branch, nothing beside it."""
     lines: list[str] = []
     for node in derivation(report):
-        lines += [*_drawn(node, "", "", marks), ""]
+        lines += [*drawn(node, marks), ""]
     return "\n".join(lines) + "\n"
 
 
@@ -41,7 +41,9 @@ def derivation(report: Report) -> list[Node]:
     """A tree for each model, each unread file, and the policy."""
     nodes = [_model(m) for m in report.models]
     nodes += [Node(f"unread: {u.path}: {u.reason}: {u.detail}") for u in report.unread]
-    values = ", ".join(f"{k} = {v}" for k, v in report.policy.items() if k not in ("waivers", "signers"))
+    values = ", ".join(
+        f"{k} = {v}" for k, v in report.policy.items() if k not in ("waivers", "signers") and v not in (None, [])
+    )
     return [*nodes, Node(f"policy: {values}")]
 
 
@@ -51,6 +53,11 @@ def parts(m: ModelReport) -> list[tuple[str, Fraction, float]]:
     terms = [t for t in f.terms if t.unit == "operations/token"] if f is not None else []
     total = sum((t.value for t in terms), Fraction(0))
     return [(t.label, t.value, float(t.value / total) if total else 0.0) for t in terms]
+
+
+def drawn(node: Node, marks: tuple[str, str, str, str]) -> Iterator[str]:
+    """The lines of one tree."""
+    return _drawn(node, "", "", marks)
 
 
 def _drawn(node: Node, first: str, rest: str, marks: tuple[str, str, str, str]) -> Iterator[str]:

@@ -111,7 +111,7 @@ def with_technical_note_3(facts: Facts, reading: Reading) -> Facts:
         operations=facts.operations + reading.added,
         additional=None if facts.additional is None else facts.additional + reading.added,
         uncounted=facts.uncounted + reading.uncounted,
-        method="; ".join(text for text in (facts.method, reading.reason) if text),
+        method="; ".join(x for x in (facts.method, reading.reason and f"{reading.reason}, {reading.name}") if x),
         readings=(),
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -69,9 +69,10 @@ def technical_note_3(clearing: Sequence[RunGraph], raising: Sequence[RunGraph] =
     if not any(r.added != ZERO or r.uncounted for r in readings):
         return ()
     same = readings[0].added == readings[1].added and readings[0].uncounted == readings[1].uncounted
-    return (readings[0],) if same else tuple(readings)
+    return (replace(readings[1], name=EITHER),) if same else tuple(readings)
 
 
+EITHER = "read either way"
 _READINGS = (("read of each data-generation model", False), ("read of all data-generation models together", True))
 
 
@@ -94,7 +95,7 @@ def _reading(work: _Work, name: str) -> Reading:
     possible = frozenset[int]().union(*(c.possible_generation for c in alternatives))
     uncounted = tuple(dict.fromkeys(text for c in alternatives for text in work.untold(c)))
     names = ", ".join(f'"{graph.makers[m]}"' for m in sorted(possible)[:5])
-    reason = f"Technical Note 3, {name}, counts operations of {names}" if possible else ""
+    reason = f"Technical Note 3 counts operations of {names}" if possible else ""
     low = min(i.low for i in added)
     best = None if high is None else geometric_mean(low, high)
     return Reading(name, Interval(low, best, high), uncounted, reason)
