@@ -229,7 +229,8 @@ def note_2(facts: Facts) -> Answer:
     if high is not None and high < limit:
         return Answer("yes", f"at most {written(high, limit)} operations, fewer than the {written(limit)} of {name}")
     if facts.operations.low >= limit:
-        return Answer("no", f"not fewer operations than the {written(limit)} of {name}")
+        settle = "Note 2: ask BIS for a classification of this model under § 748.3(f)"
+        return Answer("no", f"not fewer operations than the {written(limit)} of {name}", (settle,))
     return Answer("open", f"whether they are fewer than the {written(limit)} of {name} is open", (DECLARE,))
 
 
