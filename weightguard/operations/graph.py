@@ -38,7 +38,8 @@ class RunGraph:
     makers: data-generation models, variants of one model merged ("acme-1 and acme-2"); of each, `makers_published`, `generation`
     (operations that generated the data), `makers_runs` (node indices of the runs that trained it) and `untold` (not published, and
     nobody says how it was trained). data_run, data_maker, data_share: one row for each part of a run's unpublished generated data.
-    Shares are times `parts`, their common denominator. ends: those of `intervals` times `scale`, theirs; low, high: the same as
+    Shares are times `parts`, their common denominator. ends, generation_ends: those of the intervals times
+    `scale`, theirs; low, high: the same as
     digits to the base 2**LIMB, shape (digits, nodes), high 0 where `unbounded`.
     """
 
@@ -60,6 +61,7 @@ class RunGraph:
     parts: int
     scale: int
     ends: tuple[tuple[int, int | None], ...]
+    generation_ends: tuple[tuple[int, int | None], ...]
     low: Int64
     high: Int64
     unbounded: Bool
@@ -80,6 +82,12 @@ class RunGraph:
         """The operations of a set of nodes, exactly; `best` is None."""
         low, high, unbounded = self.sums(nodes)
         return Interval(Fraction(low, self.scale), None, None if unbounded else Fraction(high, self.scale))
+
+    def generated_by(self, makers: Iterable[int]) -> Interval:
+        """The operations with which several data-generation models generated, exactly; `best` is None."""
+        ends = [self.generation_ends[maker] for maker in makers]
+        high = None if any(most is None for _, most in ends) else Fraction(sum(most or 0 for _, most in ends), self.scale)
+        return Interval(Fraction(sum(least for least, _ in ends), self.scale), None, high)
 
     def generated(self, nodes: Bool) -> Mapping[int, Mapping[int, int]]:
         """Of each data-generation model that made unpublished data for these runs: run -> share of its operations x `parts`."""
@@ -129,7 +137,7 @@ class RunGraph:
 def generation(graph: RunGraph) -> Interval:
     """What generated the unpublished data of a model's own lineage, whatever its share."""
     makers = set(graph.data_maker[graph.union([TARGET])[graph.data_run]].tolist())
-    return sum((graph.generation[maker] for maker in makers), ZERO)
+    return graph.generated_by(makers)
 
 
 def original(graph: RunGraph) -> tuple[Interval | None, Interval]:
@@ -173,9 +181,12 @@ def of_declaration(declaration: Declaration, operations: Callable[[Run, bool], I
     used = {d.generator for _, d in rows}
     makers = _merged(list(declaration.generators.values()), index, *edges)
     number = {g.id: n for n, variants in enumerate(makers) for g in variants}
-    scale = math.lcm(*{x.denominator for i in intervals for x in (i.low, i.high) if x is not None})
+    generation = tuple(
+        sum((g.generation_operations or UNBOUNDED for g in variants if g.id in used), ZERO) for variants in makers
+    )
+    scale = math.lcm(*{x.denominator for i in (*intervals, *generation) for x in (i.low, i.high) if x is not None})
     parts = math.lcm(*{d.share.denominator for _, d in rows})
-    ends = tuple((_times(i.low, scale), None if i.high is None else _times(i.high, scale)) for i in intervals)
+    ends = _ends(intervals, scale)
     return RunGraph(
         target=index[declaration.run],
         runs=len(runs),
@@ -186,9 +197,7 @@ def of_declaration(declaration: Declaration, operations: Callable[[Run, bool], I
         published=np.array(published, np.bool_),
         makers=tuple(" and ".join(g.id for g in variants) for variants in makers),
         makers_published=tuple(all(g.weights_published for g in variants) for variants in makers),
-        generation=tuple(
-            sum((g.generation_operations or UNBOUNDED for g in variants if g.id in used), ZERO) for variants in makers
-        ),
+        generation=generation,
         makers_runs=tuple(np.array(sorted({index[r] for g in v for r in g.training_runs}), np.int64) for v in makers),
         untold=tuple(any(not g.weights_published and not g.training_runs for g in variants) for variants in makers),
         data_run=np.array([run for run, _ in rows], np.int64),
@@ -197,10 +206,15 @@ def of_declaration(declaration: Declaration, operations: Callable[[Run, bool], I
         parts=parts,
         scale=scale,
         ends=ends,
+        generation_ends=_ends(generation, scale),
         low=_digits([low for low, _ in ends]),
         high=_digits([high or 0 for _, high in ends]),
         unbounded=np.array([high is None for _, high in ends], np.bool_),
     )
+
+
+def _ends(intervals: Iterable[Interval], scale: int) -> tuple[tuple[int, int | None], ...]:
+    return tuple((_times(i.low, scale), None if i.high is None else _times(i.high, scale)) for i in intervals)
 
 
 def _times(value: Fraction, denominator: int) -> int:

@@ -8,7 +8,7 @@ model along what qualifies. "More than ten percent" can be read of each model or
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -31,14 +31,6 @@ Models = frozenset[int]
 
 
 @dataclass(frozen=True)
-class _Choice:
-    """What counts for one model: data-generation models by their generation, and by their training."""
-
-    generation: Answers
-    training: Answers
-
-
-@dataclass(frozen=True)
 class _Counted:
     """Models whose training counts, and models whose generation counts: those that surely do, and those that may."""
 
@@ -46,6 +38,12 @@ class _Counted:
     possible: Models
     sure_generation: Models
     possible_generation: Models
+
+
+def _choice(generation: Answers, training: Answers) -> _Counted:
+    """What counts for one model, itself left out."""
+    sure = [frozenset(m for m, answer in answers.items() if answer == "yes") for answers in (training, generation)]
+    return _Counted(sure[0], frozenset(training), sure[1], frozenset(generation))
 
 
 def technical_note_3(clearing: Sequence[RunGraph], raising: Sequence[RunGraph] = ()) -> tuple[Reading, ...]:
@@ -88,7 +86,7 @@ def _reading(work: _Work, name: str) -> Reading:
     graph = work.graph
     work.choose_all()
     own = graph.union([TARGET])
-    alternatives = [work.reached([TARGET], choice) for choice in work.alternatives or [work.chosen[TARGET]]]
+    alternatives = [work.reached(TARGET, choice) for choice in work.alternatives or [work.chosen[TARGET]]]
     added = [work.operations(counted, own) for counted in alternatives]
     # which of several is the largest may be open: one of the alternatives is so
     high = None if any(i.high is None for i in added) else max(i.high for i in added if i.high is not None)
@@ -131,8 +129,9 @@ class _Work:
     graph: RunGraph
     together: bool
     qualified: dict[int, tuple[Answers, Answers]]
-    chosen: dict[int, _Choice] = field(default_factory=dict)
-    alternatives: list[_Choice] = field(default_factory=list)  # for the model itself, one of which is so
+    chosen: dict[int, _Counted] = field(default_factory=dict)
+    totals: dict[int, Interval] = field(default_factory=dict)
+    alternatives: list[_Counted] = field(default_factory=list)  # for the model itself, one of which is so
 
     def qualifying(self, model: int) -> Answers:
         """The data-generation models that qualify for a model under this reading, and whether surely."""
@@ -154,7 +153,7 @@ class _Work:
                 stack.append((model, True))
                 stack += [(maker, False) for maker in self.qualifying(model) if not self.graph.makers_published[maker]]
 
-    def choose(self, model: int) -> _Choice:
+    def choose(self, model: int) -> _Counted:
         """s.1 "if the data-generation model's 'parameters' were not 'published,' then the training 'operations' ... as well"; s.3
         "only the training 'operations' of the data-generation model using the most".
         """
@@ -167,28 +166,29 @@ class _Work:
         training = {m: qualified[m] for m in itself}
         largest = others
         if len(others) > 1:
-            totals = {maker: self.operations(self.reached([maker])) for maker in others}
-            least = max((totals[m].low for m in others if qualified[m] == "yes"), default=Fraction(0))
-            largest = [m for m in others if _reaches(totals[m], least)]
+            for maker in others:
+                if maker not in self.totals:
+                    self.totals[maker] = self.operations(self.reached(maker))
+            least = max((self.totals[m].low for m in others if qualified[m] == "yes"), default=Fraction(0))
+            largest = [m for m in others if _reaches(self.totals[m], least)]
         if len(largest) < 2:
-            return _Choice(qualified, training | {m: qualified[m] for m in largest})
+            return _choice(qualified, training | {m: qualified[m] for m in largest})
         if model == TARGET and len(largest) <= MOST_ALTERNATIVES:
-            self.alternatives = [_Choice(qualified, training | {m: qualified[m]}) for m in largest]
-        return _Choice(qualified, training | dict.fromkeys(largest, "open"))
+            self.alternatives = [_choice(qualified, training | {m: qualified[m]}) for m in largest]
+        return _choice(qualified, training | dict.fromkeys(largest, "open"))
 
-    def reached(self, models: Iterable[int], first: _Choice | None = None) -> _Counted:
-        """All that counts from these models on; `first` in place of what was chosen for the model itself."""
+    def reached(self, model: int, first: _Counted | None = None) -> _Counted:
+        """All that counts from a model on, itself too; `first` in place of what was chosen for it."""
 
         def closure(weak: bool) -> tuple[Models, Models]:
-            found, generation, waiting = set(models), set[int](), list(models)
+            found, generation, waiting = {model}, set[int](), [model]
             while waiting:
-                model = waiting.pop()
-                choice = first if first is not None and model == TARGET else self.chosen.get(model)
+                at = waiting.pop()
+                choice = first if first is not None and at == model else self.chosen.get(at)
                 if choice is None:  # a circle of merged variants: not decided yet, so all may count and none surely does
-                    qualified = self.qualifying(model)
-                    choice = _Choice(qualified, dict.fromkeys(qualified, "open"))
-                generation |= {m for m, answer in choice.generation.items() if weak or answer == "yes"}
-                more = {m for m, answer in choice.training.items() if weak or answer == "yes"} - found
+                    choice = _choice(self.qualifying(at), dict.fromkeys(self.qualifying(at), "open"))
+                generation |= choice.possible_generation if weak else choice.sure_generation
+                more = (choice.possible if weak else choice.sure) - found
                 found |= more
                 waiting += more
             return frozenset(found), frozenset(generation)
@@ -205,8 +205,8 @@ class _Work:
         sure, possible = graph.union(counted.sure), graph.union(counted.possible)
         if without is not None:
             sure, possible = sure & ~without, possible & ~without
-        least = graph.total(sure) + self._generation(counted.sure_generation)
-        most = graph.total(possible) + self._generation(counted.possible_generation)
+        least = graph.total(sure) + self.graph.generated_by(counted.sure_generation)
+        most = graph.total(possible) + self.graph.generated_by(counted.possible_generation)
         untold = any(graph.untold[m] for m in counted.possible if m != TARGET)
         return Interval(least.low, None, None if untold else most.high)
 
@@ -224,12 +224,6 @@ class _Work:
             if m != TARGET and (graph.untold[m] or graph.total(graph.union([m])).high is None)
         ]
         return generation + training
-
-    def _generation(self, makers: Models) -> Interval:
-        total = ZERO
-        for maker in makers:
-            total += self.graph.generation[maker]
-        return total
 
 
 def _reaches(total: Interval, least: Fraction) -> bool:
