@@ -70,7 +70,11 @@ def judge(model: Model, declared: Attached, policy: Policy, as_of: date, digest:
     operations = unbounded(narrowed.operations) if weights.missing else narrowed.operations
     operations = replace(operations, distribution=_distribution(weights, declared, claims.claims, operations.interval))
     facts = _facts(weights, declared, narrowed, operations, _widest(clearing), claims, bool(contradictions), policy)
-    facts = replace(_with_generators(facts, clearing, raising), origin=_origin(declared), transaction=policy.transaction)
+    facts = replace(
+        _with_generators(facts, clearing, raising, bool(contradictions)),
+        origin=None if contradictions else _origin(declared),
+        transaction=policy.transaction,
+    )
     operations = _counted(operations, facts)
     verdicts = tuple(policy.regime(id).classify(facts, as_of) for id in policy.regimes)
     counted, waivers = _unwaived(verdicts, model, policy, as_of, digest) if not weights.missing else (verdicts, ())
@@ -295,7 +299,7 @@ def _facts(
     # published weights are clear whatever their operations rest on
     by_operations = (*operations.assumptions, *map(_base_condition, claims.bases))
     conditions = () if isinstance(published, Published) else by_operations
-    if narrowed.declared or published is not None:
+    if narrowed.declared or published is not None or any(d.country or d.note_2 for d in declared.clearing):
         paths = ", ".join(d.path for d in declared.clearing)
         conditions += (f"rests on {'a signed' if policy.declarations == 'signed' else 'an unsigned'} declaration ({paths})",)
     return Facts(
@@ -314,7 +318,10 @@ def _facts(
 
 
 def _with_generators(
-    facts: Facts, clearing: Sequence[tuple[Declaration, Lineage]], raising: Sequence[tuple[Declaration, Lineage]]
+    facts: Facts,
+    clearing: Sequence[tuple[Declaration, Lineage]],
+    raising: Sequence[tuple[Declaration, Lineage]],
+    contradicted: bool,
 ) -> Facts:
     """The facts with what declarations say of the models that generated data, and of the model this one starts from."""
     if not clearing and not raising:
@@ -323,7 +330,7 @@ def _with_generators(
     from weightguard.rules.us_ear_4e091.technical_note_3 import technical_note_3
 
     able, others = ([x.graph for _, x in lineages if x.graph is not None] for lineages in (clearing, raising))
-    said = [d for d, _ in (clearing or raising)]
+    said = clearing[0][0] if len(clearing) == 1 and not contradicted else None
     readings = technical_note_3(able, others)
     passes = [generation(graph) for graph in (*able, *others)]
     base, since = original(able[0]) if len(able) == 1 and facts.additional is not None else (None, UNBOUNDED)
@@ -333,9 +340,9 @@ def _with_generators(
         generation=reduce(highest, passes, ZERO),
         original=base,
         modification=None if base is None else since,
-        note_2=said[0].note_2 if len(said) == 1 and clearing else None,
-        generates=said[0].generates if len(said) == 1 else None,
-        biological=said[0].biological if len(said) == 1 else None,
+        note_2=said.note_2 if said else None,
+        generates=said.generates if said else None,
+        biological=said.biological if said else None,
     )
 
 

@@ -21,7 +21,7 @@ from weightguard.errors import ConfigurationError
 
 Key = tuple[str | int, ...]  # ("run", 1, "operations"): table names and positions in arrays
 
-TEXT_CHARACTERS = 1 << 20  # a policy or a declaration is a page, not a megabyte
+TEXT_CHARACTERS = 8 << 20  # a declaration of 100,000 runs; a policy is a page
 KEY_PARTS = 16  # dots in one key: `tomllib` takes time that grows with their square
 DEPTH = 16  # brackets within brackets
 WORD = 100  # characters of one bare key or number

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weightguard.evidence.declaration import Published, Unclear
+from weightguard.evidence.declaration import Published, Recorded, Unclear
 from weightguard.rules.provenance import bounds, latest, sentences, standing, values
-from weightguard.rules.regime import SHIPPED, Facts, law, regime, written
+from weightguard.rules.regime import SHIPPED, Facts, Origin, Reading, law, regime, written
 from weightguard.rules.us_ear_4e091 import entry
 from weightguard.values import Interval, Verdict
 
@@ -153,6 +153,9 @@ def any_facts(draw: st.DrawFn) -> Facts:
         whole=draw(st.booleans()),
         data_complete=draw(st.booleans()),
         uncounted=draw(st.sampled_from([(), ("a generator",)])),
+        readings=tuple(Reading(name, draw(intervals()), (), name) for name in draw(st.sampled_from([(), ("a",), ("a", "b")]))),
+        note_2=draw(st.one_of(st.none(), COUNTS.map(lambda n: Recorded("guidance", "r", AS_OF, n)))),
+        origin=draw(st.sampled_from([None, Origin("US", ()), Origin("DE", (("r", "V100-SXM"),)), Origin("DE", ())])),
     )
 
 
@@ -195,7 +198,7 @@ def test_a_wider_interval_never_decides_more(
 def test_incomplete_or_uncounted_is_never_cleared_by_a_bound(facts: Facts) -> None:
     partial = changed(facts, complete=False)
     assert entry.classify(partial, AS_OF).status != "not_controlled"
-    uncounted = changed(facts, uncounted=("a generator",), published=None)
+    uncounted = changed(facts, uncounted=("a generator",), published=None, origin=None)
     assert entry.classify(uncounted, AS_OF).status != "not_controlled"
 
 

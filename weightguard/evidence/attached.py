@@ -73,8 +73,8 @@ class Attached:
 
     @property
     def data_complete(self) -> bool:
-        """Whether every run of every clearing declaration attests the Technical Note 3 condition."""
-        runs = [run for d in self.clearing for run in d.lineage()]
+        """Whether every run of every clearing declaration attests the Technical Note 3 condition: generators' runs have one too."""
+        runs = [run for d in self.clearing for run in d.runs.values()]
         return bool(runs) and all(run.data_complete for run in runs)
 
     @property

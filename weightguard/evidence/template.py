@@ -25,6 +25,7 @@ tokens = "FILL IN"                # tokens processed, epochs counted, such as 15
 {context}
 # Instead of tokens, one of:
 # operations = 9.1e25             # counted or logged; or [low, high]
+# accelerators = ["H100-SXM"]     # what it ran on, where the operations come from elsewhere: § 734.9(l) asks outside of the US
 # hardware = {{device = "H100-SXM", count = 16384, hours = 1300, utilisation = [0.36, 0.43], precision = "bf16"}}
 # data_complete = true            # true if every unpublished generated source of this run is listed below
 
@@ -52,7 +53,14 @@ tokens = "FILL IN"                # tokens processed, epochs counted, such as 15
 # [origin]
 # country = "US"                  # where the weights were made and are
 
-# [approval]
+# [note_2]                        # a number under Note 2 that somebody has: BIS guidance, an opinion, a classification
+# kind = "classification"         # or guidance, opinion
+# reference = "CCATS ..."
+# date = 2026-06-01
+# operations = 2e26
+
+# [approval]                      # counts once this file is signed: ssh-keygen -Y sign -n weightguard -f KEY weightguard.toml,
+#                                 # by a key in the policy's signers, and [model] files lists every weight file's SHA-256
 # by = "FILL IN"
 # reference = "FILL IN"
 # date = 2026-11-24

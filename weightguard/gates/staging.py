@@ -213,7 +213,7 @@ def judged(report: Report, staging: Staging, policy: Policy, *, file_by_file: bo
     unread = [u for u in (*report.unread, *staging.unread) if u.path in staging.new or _folder(u.path) in folders]
     if file_by_file:
         unread = [u for u in unread if u.reason != "unrecognised" or _size(staging, u.path) > policy.unexplained_bytes]
-    findings = tuple(f for f in report.findings if f.path in staging.new)
+    findings = tuple(f for f in report.findings if f.path in staging.new or not f.path)
     dangerous = decide((), findings, policy) == "block"
     blocked = dangerous or any(m.decision == "block" for m in kept) or (bool(unread) and policy.unread == "block")
     return replace(

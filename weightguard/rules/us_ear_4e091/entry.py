@@ -247,8 +247,8 @@ def _item(facts: Facts, as_of: date) -> Verdict:
     """The answer under each reading of Technical Note 3; where they differ, both, and neither."""
     readings = facts.readings or (_NOTHING_ADDED,)
     verdicts = [_classify(with_technical_note_3(facts, reading), as_of) for reading in readings]
-    if len({(v.status, v.clause) for v in verdicts}) == 1:
-        return verdicts[-1]
+    if len({v.status for v in verdicts}) == 1:
+        return verdicts[-1]  # the reading that counts all together, which is no less
     reason = "; ".join(f"{r.name}: {v.status} ({v.reason})" for r, v in zip(readings, verdicts, strict=True))
     settle = tuple(text for v in verdicts for text in v.to_settle)
     return _verdict(
