@@ -128,6 +128,15 @@ def test_roll_outs_are_generated_by_the_model_itself() -> None:
     assert added(text + both) == {"way": exactly("1.30001e25")}
 
 
+def test_a_variant_of_the_model_does_not_hide_a_teacher() -> None:
+    """s.3: a variant with a small run of its own is large only by what counts anyway."""
+    text = MODEL + run("p", "5e25") + run("q", "1e22", starts='["p"]') + run("t", "4e25")
+    text += run("d", "1e25", by("self", "0.3"), by("self2", "0.3"), by("T", "0.4"), starts='["p"]')
+    text = text.replace("operations = 1e25", "operations = 6e25")
+    found = added(text + maker("self", "p") + maker("self2", "q") + maker("T", "t"))
+    assert found == {"way": exactly("4.00003e25")}
+
+
 def test_a_generator_that_shares_runs_with_the_model_adds_only_the_others() -> None:
     text = MODEL + run("p", "9e24") + run("d", "1e25", by("T", "0.5"), starts='["p"]') + run("t", "4e24", starts='["p"]')
     assert added(text + maker("T", "t")) == {"way": exactly("4.0001e24")}
@@ -240,7 +249,10 @@ class Naive:
         return frozenset(r for id in self.groups[group] for r in self.d.generators[id].training_runs)
 
     def counted(self, runs: frozenset[str], path: tuple[int, ...] = ()) -> tuple[frozenset[str], frozenset[int]]:
-        """All that counts for the model that `runs` trained: runs, and data-generation models by their generation."""
+        """All that counts for the model that `runs` trained: runs, and data-generation models by their generation.
+
+        Of several the one that adds most counts, the model itself and its variants aside: what is in the lineage counts anyway.
+        """
         own = self.own(runs)
         total = sum((self.operations(r) for r in own), Fraction(0))
         parts: dict[int, Fraction] = {}
@@ -260,18 +272,19 @@ class Naive:
             if g in path:
                 self.ambiguous = True
                 return own, frozenset(qualified)
-            sizes[g] = self.size(self.counted(self.runs_of(g), (*path, g)))
+            runs, generation = self.counted(self.runs_of(g), (*path, g))
+            sizes[g] = self.size((runs - own, generation))
         if others:
             most = max(sizes[g] for g in others)
             largest = [g for g in others if sizes[g] == most]
             self.ambiguous |= len(largest) > 1
             chosen.append(largest[0])
-        found, generation = set(own), set(qualified)
+        found, generations = set(own), set(qualified)
         for g in chosen:
             more = self.counted(self.runs_of(g), (*path, g))
             found |= more[0]
-            generation |= more[1]
-        return frozenset(found), frozenset(generation)
+            generations |= more[1]
+        return frozenset(found), frozenset(generations)
 
     def size(self, counted: tuple[frozenset[str], frozenset[int]]) -> Fraction:
         used = {d.generator for r in self.d.runs.values() for d in r.data if not d.published}

@@ -25,6 +25,7 @@ Int64 = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
 Three = Literal["yes", "no", "open"]
 
+SCALE_BITS = 512
 LIMB = 40  # bits: the sum of 2**22 digits stays below 2**63, and no declaration has so many runs
 TARGET = -1
 """The model itself, where a model is asked for; others are indices of data-generation models."""
@@ -184,7 +185,7 @@ def of_declaration(declaration: Declaration, operations: Callable[[Run, bool], I
     generation = tuple(
         sum((g.generation_operations or UNBOUNDED for g in variants if g.id in used), ZERO) for variants in makers
     )
-    scale = math.lcm(*{x.denominator for i in (*intervals, *generation) for x in (i.low, i.high) if x is not None})
+    scale = _scale(x for i in (*intervals, *generation) for x in (i.low, i.high) if x is not None)
     parts = math.lcm(*{d.share.denominator for _, d in rows})
     ends = _ends(intervals, scale)
     return RunGraph(
@@ -214,7 +215,22 @@ def of_declaration(declaration: Declaration, operations: Callable[[Run, bool], I
 
 
 def _ends(intervals: Iterable[Interval], scale: int) -> tuple[tuple[int, int | None], ...]:
-    return tuple((_times(i.low, scale), None if i.high is None else _times(i.high, scale)) for i in intervals)
+    """The ends of intervals times `scale`, rounded outward where that is no multiple of a denominator."""
+    found: list[tuple[int, int | None]] = []
+    for i in intervals:
+        high = None if i.high is None else -(-i.high.numerator * scale // i.high.denominator)
+        found.append((i.low.numerator * scale // i.low.denominator, high))
+    return tuple(found)
+
+
+def _scale(values: Iterable[Fraction]) -> int:
+    """The common denominator; where it would be of no sense, one that rounds to a billionth of an operation."""
+    scale = 1
+    for denominator in {value.denominator for value in values}:
+        scale = math.lcm(scale, denominator)
+        if scale.bit_length() > SCALE_BITS:
+            return 10**9
+    return scale
 
 
 def _times(value: Fraction, denominator: int) -> int:

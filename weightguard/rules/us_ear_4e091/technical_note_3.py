@@ -24,7 +24,7 @@ FOLDER = os.path.dirname(__file__)
 TARGET = -1  # the model itself; others are data-generation models
 MOST_ALTERNATIVES = 64  # of which the largest can't be told, worked out one by one
 
-MOST_WORK = 10**9  # data-generation models, variants merged, times runs
+MOST_WORK = 2 * 10**8  # data-generation models, variants merged, times runs
 
 Answers = Mapping[int, "Three"]
 Models = frozenset[int]
@@ -130,7 +130,9 @@ class _Work:
     together: bool
     qualified: dict[int, tuple[Answers, Answers]]
     chosen: dict[int, _Counted] = field(default_factory=dict)
-    totals: dict[int, Interval] = field(default_factory=dict)
+    known: dict[int, tuple[_Counted, Interval, Any]] = field(
+        default_factory=dict
+    )  # of a model: what it reaches, its total, nodes
     alternatives: list[_Counted] = field(default_factory=list)  # for the model itself, one of which is so
 
     def qualifying(self, model: int) -> Answers:
@@ -166,11 +168,10 @@ class _Work:
         training = {m: qualified[m] for m in itself}
         largest = others
         if len(others) > 1:
-            for maker in others:
-                if maker not in self.totals:
-                    self.totals[maker] = self.operations(self.reached(maker))
-            least = max((self.totals[m].low for m in others if qualified[m] == "yes"), default=Fraction(0))
-            largest = [m for m in others if _reaches(self.totals[m], least)]
+            # by what counts beyond the model's own: a variant of itself would else leave out another's by what counts anyway
+            more = {maker: self.beyond(maker, own) for maker in others}
+            least = max((more[m].low for m in others if qualified[m] == "yes"), default=Fraction(0))
+            largest = [m for m in others if _reaches(more[m], least)]
         if len(largest) < 2:
             return _choice(qualified, training | {m: qualified[m] for m in largest})
         if model == TARGET and len(largest) <= MOST_ALTERNATIVES:
@@ -195,6 +196,14 @@ class _Work:
 
         sure, possible = closure(False), closure(True)
         return _Counted(sure[0], possible[0], sure[1], possible[1])
+
+    def beyond(self, maker: int, own: Any) -> Interval:
+        """What counts for a data-generation model beyond the nodes of `own`, array of bool, shape (nodes,)."""
+        if maker not in self.known:
+            counted = self.reached(maker)
+            self.known[maker] = counted, self.operations(counted), self.graph.union(counted.possible)
+        counted, total, nodes = self.known[maker]
+        return self.operations(counted, own) if (nodes & own).any() else total
 
     def operations(self, counted: _Counted, without: Any = None) -> Interval:
         """s.4 "No actual training 'operation' should be counted more than once": the operations of a set of runs.
