@@ -35,7 +35,7 @@ ORDER = (
     ("rules",),
     ("policy",),
     ("decision",),
-    ("report", "reading", "judge", "pipeline"),
+    ("report", "reading", "facts", "judge", "pipeline"),
     ("reports",),
     ("demo",),
     ("gates",),

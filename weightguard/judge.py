@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from fractions import Fraction
-from functools import partial, reduce
-from typing import TYPE_CHECKING
+from functools import partial
 
 from weightguard.architecture import families
 from weightguard.architecture.config import CONTEXT, Config, claimed_layers, language_model, repeats
@@ -18,35 +17,18 @@ from weightguard.decision import Subject, decide, waived
 from weightguard.errors import Unreadable
 from weightguard.evidence import sidecars
 from weightguard.evidence.attached import Attached, Digest
-from weightguard.evidence.publication import Published, Unclear
+from weightguard.facts import facts_of, said_of, widest, with_generators
 from weightguard.models import Model
-from weightguard.operations.bound import Bounds, from_weights, least
+from weightguard.operations.bound import Bounds, from_weights
 from weightguard.operations.forward import Forward, from_architecture, from_tensors, with_shapes
-from weightguard.operations.narrow import Narrowed, narrow, unbounded
-from weightguard.operations.runs import Lineage, of_lineage
+from weightguard.operations.narrow import narrow, unbounded
 from weightguard.parameters.count import Parameters, count, is_tied
 from weightguard.policy import Policy
 from weightguard.report import Counts, File, ModelReport
 from weightguard.roles import ROLES
-from weightguard.rules.regime import Facts, Origin
-from weightguard.values import (
-    UNBOUNDED,
-    ZERO,
-    Claim,
-    Distribution,
-    Finding,
-    Interval,
-    Operations,
-    Term,
-    Verdict,
-    highest,
-)
-
-if TYPE_CHECKING:  # read only where there is one
-    from weightguard.evidence.declaration import Declaration
+from weightguard.values import UNBOUNDED, Claim, Distribution, Finding, Interval, Operations, Verdict
 
 PART_MISSING = "part-missing"
-_MOST_REASONS = 5  # of what is missing, in one sentence; all are findings
 
 
 def judge(model: Model, declared: Attached, policy: Policy, as_of: date, digest: Digest) -> ModelReport:
@@ -54,35 +36,28 @@ def judge(model: Model, declared: Attached, policy: Policy, as_of: date, digest:
     weights = _weigh(model, policy)
     claims = sidecars.collect(model.texts, model.index_metadata, model.folder)
     claims = replace(claims, claims=claims.claims + _from_checkpoints(model))
-    clearing = _lineages(declared.clearing, weights.forward, weights.context)
-    raising = _lineages(declared.raising, weights.forward, weights.context)
-    contradictions = _contradictions(declared, (*clearing, *raising), weights)
+    said = said_of(declared, weights.forward, weights.context, weights.parameters.total)
     narrowed = narrow(
         weights.bound,
         weights.forward,
         claims.claims,
-        _widest(clearing),
-        _widest(raising),
+        widest(said.clearing),
+        widest(said.raising),
         declared.paths,
-        contradicted=bool(contradictions),
+        contradicted=bool(said.contradictions),
         context=weights.context,
     )
     operations = unbounded(narrowed.operations) if weights.missing else narrowed.operations
     operations = replace(operations, distribution=_distribution(weights, declared, claims.claims, operations.interval))
-    facts = _facts(weights, declared, narrowed, operations, _widest(clearing), claims, bool(contradictions), policy)
-    facts = replace(
-        _with_generators(facts, clearing, raising, bool(contradictions)),
-        origin=None if contradictions else _origin(declared),
-        transaction=policy.transaction,
-    )
-    operations = _counted(operations, facts)
+    facts = facts_of(weights.missing, weights.bound.interval, said, narrowed, operations, claims, policy)
+    operations = with_generators(operations, facts)
     verdicts = tuple(policy.regime(id).classify(facts, as_of) for id in policy.regimes)
     counted, waivers = _unwaived(verdicts, model, policy, as_of, digest) if not weights.missing else (verdicts, ())
     findings = (
         *weights.findings,
         *claims.findings,
         *_claimed_counts(claims.claims, weights.parameters, model.path),
-        *contradictions,
+        *said.contradictions,
         *narrowed.findings,
         *(Finding(PART_MISSING, "high", line, model.path) for line in weights.missing),
         *waivers,
@@ -249,139 +224,6 @@ def _forward(
         return None, (error.detail,)
 
 
-def _lineages(declarations: Sequence[Declaration], forward: Forward | None, context: int) -> list[tuple[Declaration, Lineage]]:
-    """Each declaration of a model that declares runs, with what they add up to."""
-    if forward is None:
-        return []
-    return [(d, x) for d in declarations if (x := of_lineage(d, forward, context)) is not None]
-
-
-def _widest(lineages: Sequence[tuple[Declaration, Lineage]]) -> Lineage | None:
-    """What declarations of one model say together: "where two speak for one model the wider interval holds"."""
-    if not lineages:
-        return None
-    found = lineages[0][1]
-    for _, other in lineages[1:]:  # without a base: Note 1 asks for one lineage
-        found = Lineage(found.total.union(other.total), None, found.total.union(other.total), found.terms + other.terms)
-    return found
-
-
-def _contradictions(
-    declared: Attached, lineages: Sequence[tuple[Declaration, Lineage]], weights: _Weights
-) -> tuple[Finding, ...]:
-    """How the weights contradict what is declared; the wider interval holds then."""
-    texts = []
-    total = weights.parameters.total
-    if declared.parameters is not None and declared.parameters < total:
-        texts.append(f"{declared.parameters} parameters are declared, the weights hold {total}: the wider interval holds")
-    floor = least(weights.forward, total)
-    if any(x.total.high is not None and x.total.high < floor for _, x in lineages):
-        texts.append("fewer operations are declared than a thousandth of a token a parameter takes: the wider interval holds")
-    return tuple(Finding("declaration-contradicts-weights", "high", text, declared.paths) for text in texts)
-
-
-def _facts(
-    weights: _Weights,
-    declared: Attached,
-    narrowed: Narrowed,
-    operations: Operations,
-    clearing: Lineage | None,
-    claims: sidecars.Sidecars,
-    contradicted: bool,
-    policy: Policy,
-) -> Facts:
-    """What the law is asked about."""
-    published = declared.published
-    if isinstance(published, Published) and (claims.restricted or contradicted):
-        published = Unclear(claims.restricted or "the weights contradict the declaration: they are not the ones it speaks of")
-    missing = weights.missing
-    more = len(missing) - _MOST_REASONS
-    # published weights are clear whatever their operations rest on
-    by_operations = (*operations.assumptions, *map(_base_condition, claims.bases))
-    conditions = () if isinstance(published, Published) else by_operations
-    if narrowed.declared or published is not None or any(d.country or d.note_2 for d in declared.clearing):
-        paths = ", ".join(d.path for d in declared.clearing)
-        conditions += (f"rests on {'a signed' if policy.declarations == 'signed' else 'an unsigned'} declaration ({paths})",)
-    return Facts(
-        complete=not missing,
-        incomplete="; ".join(missing[:_MOST_REASONS]) + (f"; and {more} more" if more > 0 else ""),
-        operations=operations.interval,
-        published=published,
-        base=_base(clearing, weights.bound.interval) if clearing and not contradicted else None,
-        # an addition that something contradicts bounds nothing
-        additional=clearing.additional if clearing and narrowed.taken else None,
-        whole=declared.whole,
-        data_complete=declared.data_complete,
-        conditions=conditions,
-        method=operations.method,
-    )
-
-
-def _with_generators(
-    facts: Facts,
-    clearing: Sequence[tuple[Declaration, Lineage]],
-    raising: Sequence[tuple[Declaration, Lineage]],
-    contradicted: bool,
-) -> Facts:
-    """The facts with what declarations say of the models that generated data, and of the model this one starts from."""
-    if not clearing and not raising:
-        return facts
-    from weightguard.operations.graph import generation, original
-    from weightguard.rules.us_ear_4e091.technical_note_3 import technical_note_3
-
-    able, others = ([x.graph for _, x in lineages if x.graph is not None] for lineages in (clearing, raising))
-    said = clearing[0][0] if len(clearing) == 1 and not contradicted else None
-    readings = technical_note_3(able, others)
-    passes = [generation(graph) for graph in (*able, *others)]
-    base, since = original(able[0]) if len(able) == 1 and facts.additional is not None else (None, UNBOUNDED)
-    return replace(
-        facts,
-        readings=readings,
-        generation=reduce(highest, passes, ZERO),
-        original=base,
-        modification=None if base is None else since,
-        note_2=said.note_2 if said else None,
-        generates=said.generates if said else None,
-        biological=said.biological if said else None,
-    )
-
-
-def _origin(declared: Attached) -> Origin | None:
-    """Where the clearing declarations say that the model was made and on what; None where they don't say one and the same."""
-    said = declared.clearing
-    countries = {d.country for d in said}
-    if len(countries) != 1 or declared.raising:
-        return None
-    runs = [run for d in said for run in d.lineage()]
-    known = [(run.id, device) for run in runs for device in run.accelerators or (None,)]
-    elsewhere = [(s.model or "", None) for run in runs for s in run.starts_from if s.model is not None]
-    return Origin(countries.pop(), (*known, *elsewhere))
-
-
-def _counted(operations: Operations, facts: Facts) -> Operations:
-    """The operations with what Technical Note 3 adds to them, whichever way it is read."""
-    if not facts.readings:
-        return operations
-    added = reduce(Interval.union, (r.added for r in facts.readings))
-    terms = tuple(
-        Term(
-            "data-generation models", r.added.high if r.added.high is not None else r.added.low, "operations", r.reason, r.name
-        )
-        for r in facts.readings
-        if r.added != ZERO
-    )
-    return replace(operations, interval=operations.interval + added, terms=operations.terms + terms)
-
-
-def _base(clearing: Lineage, bound: Interval) -> Interval | None:
-    """The published base, no larger than these weights can have taken: Note 1's 25 percent grows with it."""
-    base, most = clearing.base, bound.high
-    if base is None or most is None:
-        return base
-    best = None if base.best is None else min(base.best, most)
-    return Interval(min(base.low, most), best, most if base.high is None else min(base.high, most))
-
-
 def _subject(model: Model, weights: _Weights, declared: Attached, digest: Digest) -> Subject:
     """What the policy's rules and approvals decide about."""
     regimes = [r for a in declared.approved for r in a.approval.regimes or ("",)]
@@ -425,10 +267,6 @@ def _unwaived(
             text = f"{verdict.regime} waived until {found.waiver.expires} by {found.waiver.approved_by}: {found.waiver.reason}"
             findings.append(Finding("waived", "info", text, model.path))
     return counted if policy.waivers else list(verdicts), tuple(findings)
-
-
-def _base_condition(base: str) -> str:
-    return f"README.md says base_model {base!r}: its operations count as well (Technical Note 2)"
 
 
 def _claimed_counts(claims: Sequence[Claim], parameters: Parameters, path: str) -> tuple[Finding, ...]:

@@ -10,12 +10,13 @@ from datetime import date
 from weightguard.errors import ConfigurationError
 from weightguard.evidence.devices import BITS
 from weightguard.rules.citations import implementers
-from weightguard.rules.provenance import Event, bounds, latest, sentences, standing, values
+from weightguard.rules.provenance import Event, bounds, country_groups, latest, sentences, standing, values
 from weightguard.rules.regime import SHIPPED, Regime, regime, written
 from weightguard.rules.thresholds import Threshold
 from weightguard.toml_lines import nearest, shown
 
 WIDTH = 80
+_IDS = (*SHIPPED, "bounds", "country-groups")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="list",
         help="list regimes, show one, or the accelerators under ECCN 3A090",
     )
-    parser.add_argument("id", nargs="?", metavar="ID", help='a regime, or "bounds" for the built-in policy\'s numbers')
+    parser.add_argument(
+        "id", nargs="?", metavar="ID", help='a regime, "bounds" (the built-in policy\'s numbers) or "country-groups"'
+    )
     parser.add_argument("--as-of", type=date.fromisoformat, metavar="DATE", help="status on that day (default: today)")
 
 
@@ -41,14 +44,16 @@ def run(args: argparse.Namespace) -> int:
             raise ConfigurationError(f"rules list takes no ID; did you mean: weightguard rules show {args.id}?")
         lines = _list(as_of)
     elif args.id is None:
-        raise ConfigurationError(f"rules show needs an ID: one of {', '.join((*SHIPPED, 'bounds'))}")
+        raise ConfigurationError(f"rules show needs an ID: one of {', '.join(_IDS)}")
     elif args.id == "bounds":
         lines = _bounds()
+    elif args.id == "country-groups":
+        lines = _groups()
     elif args.id in SHIPPED:
         lines = _regime(regime(args.id), as_of)
     else:
-        guess = nearest(args.id, [*SHIPPED, "bounds"])
-        hint = f"did you mean {guess}?" if guess else f"shipped: {', '.join((*SHIPPED, 'bounds'))}"
+        guess = nearest(args.id, list(_IDS))
+        hint = f"did you mean {guess}?" if guess else f"shipped: {', '.join(_IDS)}"
         raise ConfigurationError(f"no regime has the id {shown(args.id)}; {hint}")
     sys.stdout.write("\n".join(lines) + "\n")
     return 0
@@ -176,6 +181,15 @@ def _bounds() -> Iterator[str]:
         yield from _wrapped(f"{bound.symbol} = {number} ({bound.unit})", "")
         yield from _wrapped(bound.means, "  ")
         yield from _wrapped(f"source ({bound.confidence}, checked {bound.checked_on}): {bound.source}", "  ")
+
+
+def _groups() -> Iterator[str]:
+    """The country groups that transactions are held against, as dated data."""
+    for group in country_groups().values():
+        yield from _wrapped(f"{group.id}: {group.title}", "")
+        yield from _wrapped(", ".join(group.members), "  ")
+        checked = f"in force from {group.in_force_from}, checked {group.checked_on}"
+        yield from _wrapped(f"source ({group.confidence}), {checked}: {group.source}", "  ")
 
 
 def _wrapped(text: str, indent: str) -> list[str]:
