@@ -125,10 +125,15 @@ def _axis(m: ModelReport) -> str:
         drawn.append(
             f'<line class="best" x1="{x:.1f}" x2="{x:.1f}" y1="{y - 3}" y2="{y + 17}" stroke="currentColor" stroke-width="2"/>'
         )
-    for id, value in marks:
+    for value in sorted({value for _, value in marks}):
+        ids = [id for id, other in marks if other == value]
+        name = ids[0] if len(ids) == 1 else f"{len(ids)} thresholds"
         x = place(value, span)
-        drawn.append(f'<line class="threshold" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP - 14}" y2="{y + 22}" stroke="var(--block)"/>')
-        drawn.append(f'<text x="{x:.1f}" y="{TOP - 18}" text-anchor="middle">{_text(id)}: {value:.0e}</text>')
+        drawn.append(
+            f'<line class="threshold" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP - 14}" y2="{y + 22}" stroke="var(--block)">'
+            f"<title>{_text(', '.join(ids))}</title></line>"
+        )
+        drawn.append(f'<text x="{x:.1f}" y="{TOP - 18}" text-anchor="middle">{_text(name)}: {value:.0e}</text>')
     return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img">{"".join(drawn)}</svg>'
 
 
