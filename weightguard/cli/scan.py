@@ -13,7 +13,7 @@ from weightguard.cli.options import add_scan_options, request, write
 if TYPE_CHECKING:
     from weightguard.report import Report
 
-FORMATS = ("text", "json")
+FORMATS = ("text", "json", "jsonl", "sarif", "cyclonedx", "html")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
