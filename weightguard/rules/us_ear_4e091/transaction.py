@@ -55,10 +55,11 @@ def deemed_export(given: Transaction) -> License | None:
         return None
     inside = [_in(country, "supplement-5a") for country in (given.consignee_hq, given.consignee_parent) if country]
     if any(inside):
-        condition = "§ 734.20(d)(2): the persons are permanent regular employees of that entity, released to nobody else"
-        return License(
-            "not_required", "§ 742.6(a)(13)", "a deemed export to employees of a 5(a) entity", conditions=(condition,)
+        conditions = (
+            "§ 734.20(d)(2): the persons are permanent regular employees of that entity, released to nobody else",
+            "4E091 License Requirements AT: none of them is a national of a destination in Country Group E:1 or E:2",
         )
+        return License("not_required", "§ 742.6(a)(13)", "a deemed export to employees of a 5(a) entity", conditions=conditions)
     if not inside or None in (given.consignee_hq, given.consignee_parent):
         text = "give --consignee-hq and --consignee-parent, the employer's"
         return _open(
