@@ -130,7 +130,7 @@ def _targets(sources: Iterable[tuple[Any, str]], folder: str) -> Iterator[str]:
 
 def _filtered(folder: str | Path, allow: Any, ignore: Any) -> list[str]:
     """The files below a folder that its patterns let through."""
-    top = os.fspath(folder)
-    paths = sorted(os.path.relpath(os.path.join(at, name), top) for at, _, names in os.walk(top) for name in names)
+    top = Path(folder)
+    paths = sorted(path.relative_to(top).as_posix() for path in top.glob("**/*") if path.is_file())  # as the client lists them
     kept = filter_repo_objects(paths, allow_patterns=allow, ignore_patterns=ignore)
     return [os.path.join(top, path) for path in kept]
