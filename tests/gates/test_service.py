@@ -110,6 +110,13 @@ def test_a_declaration_beside_the_weights_clears_nothing(gate: Gate, root: Path)
     assert gate.decide(root / "said")[1]["decision"] == "block"
 
 
+def test_where_there_is_no_model_nothing_is_allowed(gate: Gate, root: Path) -> None:
+    (root / "words").mkdir()
+    (root / "words" / "README.md").write_text("words")
+    status, answer = gate.decide(root / "words")
+    assert (status, answer["decision"], answer["models"]) == (200, "block", [])
+
+
 def test_by_its_header(gate: Gate, root: Path) -> None:
     small = root / "small" / "model.safetensors"
     content = small.read_bytes()

@@ -151,7 +151,7 @@ class Service:
         finally:
             self.held -= 1
             self.spent += time.monotonic() - started
-        self.counts[report.decision, "unread" if report.unread else "decided"] += 1
+        self.counts[entry["decision"], "unread" if report.unread else "decided" if report.models else "no model"] += 1
         return JSONResponse({**entry, "log": head, "report": report.to_dict()})
 
     def _scan(self, path: str) -> Report:
@@ -214,12 +214,12 @@ async def _body(request: HttpRequest, most: int) -> bytes | None:
 
 
 def _entry(name: str, report: Report) -> dict[str, Any]:
-    """What the log keeps of a decision."""
+    """What the log keeps of a decision. Where there is no model, nothing was decided, so nothing is allowed."""
     return {
         "id": uuid.uuid4().hex,
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
         "asked": name,
-        "decision": report.decision,
+        "decision": report.decision if report.models else "block",
         "models": [
             {
                 "path": m.path,
