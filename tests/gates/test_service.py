@@ -132,6 +132,48 @@ def test_by_its_header(gate: Gate, root: Path) -> None:
     assert gate.ask("POST", "/v1/decide-header", header)[0] == 400
 
 
+def review(uid: str, spec: Any) -> str:
+    request = {"uid": uid, "kind": {"kind": "InferenceService"}, "operation": "CREATE", "object": {"spec": spec}}
+    return json.dumps({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request})
+
+
+def admitted(gate: Gate, uri: str) -> dict[str, Any]:
+    status, answer = gate.ask("POST", "/v1/admission", review("u-1", {"predictor": {"model": {"storageUri": uri}}}))
+    assert status == 200 and answer["kind"] == "AdmissionReview" and answer["response"]["uid"] == "u-1"
+    found: dict[str, Any] = answer["response"]
+    return found
+
+
+def test_admission_is_denied_until_it_is_decided(root: Path, tmp_path: Path) -> None:
+    with running(root, tmp_path) as gate:
+        for name, allowed in (("small", True), ("large", False)):
+            uri = f"file://{root / name}"
+            first = admitted(gate, uri)
+            assert not first["allowed"] and "not decided yet, queued" in first["status"]["message"]
+            for _ in range(100):
+                time.sleep(0.1)
+                if "not decided yet" not in admitted(gate, uri).get("status", {}).get("message", ""):
+                    break
+            assert admitted(gate, uri)["allowed"] == allowed
+        assert "/v1/decisions/" in admitted(gate, f"file://{root / 'large'}")["status"]["message"]
+        # what changes is not decided any more
+        (root / "small" / "notes.txt").write_text("later")
+        assert not admitted(gate, f"file://{root / 'small'}")["allowed"]
+        (root / "small" / "notes.txt").unlink()
+
+
+def test_admission_denies_what_it_cannot_decide(gate: Gate, root: Path) -> None:
+    for uri in ("s3://bucket/model", "pvc://claim/model", "file:///etc", f"file://{root}/none", f"file://other/{root}/small"):
+        assert not admitted(gate, uri)["allowed"]
+    status, answer = gate.ask("POST", "/v1/admission", review("u", {"predictor": {"containers": [{"image": "x"}]}}))
+    assert status == 200 and not answer["response"]["allowed"]
+    spec = {"predictor": {"containers": [{"args": ["--model=s3://b/m"], "env": [{"name": "A", "value": "hf://o/m"}]}]}}
+    message = gate.ask("POST", "/v1/admission", review("u", spec))[1]["response"]["status"]["message"]
+    assert "s3://b/m" in message and "hf://o/m" in message
+    assert gate.ask("POST", "/v1/admission", "{}")[0] == 400
+    assert gate.ask("POST", "/v1/admission", review("u", "x" * (10 << 20)))[0] == 413
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body", "status"),
     [

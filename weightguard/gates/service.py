@@ -7,6 +7,7 @@ clients treat as a block. Starlette on uvicorn (extra `serve`).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
 import hashlib
 import hmac
@@ -26,6 +27,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from weightguard.gates import admission
 from weightguard.gates.log import DecisionLog
 from weightguard.limits import LIMITS
 from weightguard.pipeline import Request, scan
@@ -60,6 +62,8 @@ class Service:
     log: DecisionLog
     pool: ThreadPoolExecutor
     held: int = 0
+    known: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)  # real path, mark -> id, decision
+    queued: dict[str, asyncio.Task[Response]] = field(default_factory=dict)
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     spent: float = 0.0
 
@@ -82,7 +86,7 @@ class Service:
             return _error(403, "the path is not below a folder that this gate was given (--root)")
         if not os.path.exists(real):
             return _error(404, "there is no such file or folder")
-        return await self._decided(path, lambda: self._scan(real))
+        return await self._decided(real, lambda: self._scan(real), path)
 
     async def decide_header(self, request: HttpRequest) -> Response:
         """POST /v1/decide-header?name=...&bytes=...: the decision on a file by its first bytes, as many as its header has.
@@ -104,6 +108,49 @@ class Service:
         return await self._decided(
             name, lambda: self._scan_header(name, body, size, request.headers.get("x-weightguard-config"))
         )
+
+    async def admission(self, request: HttpRequest) -> Response:
+        """POST /v1/admission: a Kubernetes AdmissionReview, answered from what is decided; what is not is denied and queued."""
+        body = await _body(request, admission.MOST)
+        if body is None:
+            return _error(413, "longer than any review")
+        try:
+            uid, uris = admission.asked(json.loads(body))
+        except (ValueError, RecursionError) as error:
+            return _error(400, f"no review that can be read: {error}"[:300])
+        if not uris:
+            return JSONResponse(
+                admission.answer(uid, ["weightguard: names no storageUri, so there is nothing that it can decide on"])
+            )
+        return JSONResponse(admission.answer(uid, [text for uri in uris if (text := self._denied(uri))]))
+
+    def _denied(self, uri: str) -> str:
+        """Why a model may not be served, or ""."""
+        path = admission.path_of(uri)
+        real = os.path.realpath(path) if path is not None else ""
+        if not any(real == root or real.startswith(root + os.sep) for root in self.settings.roots):
+            return f"weightguard: {uri[:200]} is not below a folder that this gate was given"
+        if not os.path.exists(real):
+            return f"weightguard: {uri[:200]} is not there"
+        known = self.known.get((real, _mark(real)))
+        if known is None:
+            queued = self._queue(real)
+            return (
+                f"weightguard: {uri[:200]} is not decided yet, {'queued: ask again' if queued else 'and too many are waiting'}"
+            )
+        id, decision = known
+        return "" if decision == "allow" else f"weightguard blocked {uri[:200]}: GET /v1/decisions/{id} says why"
+
+    def _queue(self, real: str) -> bool:
+        """Decide in the background; False where too many wait."""
+        if real in self.queued:
+            return True
+        if self.held >= self.settings.workers + self.settings.waiting:
+            return False
+        task = asyncio.get_running_loop().create_task(self._decided(real, lambda: self._scan(real)))
+        self.queued[real] = task
+        task.add_done_callback(lambda _: self.queued.pop(real, None))
+        return True
 
     async def decision(self, request: HttpRequest) -> Response:
         """GET /v1/decisions/ID: what was decided."""
@@ -127,17 +174,20 @@ class Service:
 
     # ---- one decision
 
-    async def _decided(self, name: str, work: Callable[[], Report]) -> Response:
+    async def _decided(self, name: str, work: Callable[[], Report], asked: str | None = None) -> Response:
         """Wait for a place, scan, write the log, answer; in that order, so that nothing is answered that is not written."""
         if self.held >= self.settings.workers + self.settings.waiting:
             self.counts["none", "busy"] += 1
             return _error(503, "too many requests are waiting: nothing is allowed; try again", {"Retry-After": "1"})
         self.held += 1
         started = time.monotonic()
+        mark = _mark(name) if os.path.isabs(name) else ""
         try:
             async with asyncio.timeout(self.settings.seconds):
                 report = await asyncio.get_running_loop().run_in_executor(self.pool, work)
-            entry = _entry(name, report)
+            entry = _entry(asked or name, report) | {"mark": mark}
+            if mark != (_mark(name) if mark else ""):
+                return _error(503, "changed while it was read: nothing is allowed; try again", {"Retry-After": "1"})
             head = await asyncio.to_thread(self.log.append, entry)
         except TimeoutError:
             self.counts["none", "time"] += 1
@@ -151,6 +201,8 @@ class Service:
         finally:
             self.held -= 1
             self.spent += time.monotonic() - started
+        if mark:
+            self.known[name, mark] = str(entry["id"]), str(entry["decision"])
         self.counts[entry["decision"], "unread" if report.unread else "decided" if report.models else "no model"] += 1
         return JSONResponse({**entry, "log": head, "report": report.to_dict()})
 
@@ -181,6 +233,7 @@ def app(settings: Settings) -> Starlette:
     guarded = [
         Route("/v1/decide", _guarded(service.decide, settings.tokens), methods=["POST"]),
         Route("/v1/decide-header", _guarded(service.decide_header, settings.tokens), methods=["POST"]),
+        Route("/v1/admission", _guarded(service.admission, settings.tokens), methods=["POST"]),
         Route("/v1/decisions/{id}", _guarded(service.decision, settings.tokens)),
         Route("/metrics", _guarded(service.metrics, settings.tokens)),
     ]
@@ -201,6 +254,18 @@ def _guarded(route: Endpoint, tokens: frozenset[str]) -> Endpoint:
         return await route(request)
 
     return endpoint
+
+
+def _mark(path: str) -> str:
+    """A mark that changes where a file is added, removed or written to below a path: of names, sizes and times, not of content."""
+    found = hashlib.sha256()
+    for at, folders, names in os.walk(path) if os.path.isdir(path) else [("", [], [path])]:
+        folders.sort()
+        for name in sorted(names):
+            with contextlib.suppress(OSError):
+                s = os.stat(os.path.join(at, name))
+                found.update(f"{os.path.join(at, name)}\0{s.st_size}\0{s.st_mtime_ns}\0{s.st_ino}\n".encode("utf-8", "replace"))
+    return found.hexdigest()
 
 
 async def _body(request: HttpRequest, most: int) -> bytes | None:
@@ -265,6 +330,9 @@ def openapi() -> dict[str, Any]:
                     "requestBody": {"content": {"application/octet-stream": {}}},
                     "responses": {"200": answer, **errors},
                 }
+            },
+            "/v1/admission": {
+                "post": {"requestBody": {"content": {"application/json": {}}}, "responses": {"200": answer, **errors}}
             },
             "/v1/decisions/{id}": {
                 "get": {
