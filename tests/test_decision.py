@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import weightguard
+from tests.layouts import write_small
 from weightguard.decision import Subject, decide
 from weightguard.errors import ConfigurationError
 from weightguard.policy import Rule, built_in, find, load_given
@@ -136,3 +138,18 @@ def test_a_policy_found_by_search_only_tightens(tmp_path: Path, text: str, allow
     else:
         with pytest.raises(ConfigurationError, match="--policy"):
             find(str(tmp_path))
+
+
+def test_a_file_is_hashed_once_a_scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from weightguard import pipeline
+
+    write_small(tmp_path)
+    size = (tmp_path / "model.safetensors").stat().st_size
+    rule = '[[rule]]\ndecision = "block"\nreason = "x"\nfiles = [{{bytes = {}, sha256 = "{}"}}]\n'
+    (tmp_path / "p.toml").write_text(
+        'schema = "weightguard/policy/1"\n' + "".join(rule.format(size, str(n) * 64) for n in range(5))
+    )
+    hashed: list[str] = []
+    monkeypatch.setattr(pipeline, "sha256", lambda path: hashed.append(path) or "a" * 64)
+    assert weightguard.scan(str(tmp_path), policy=str(tmp_path / "p.toml")).decision == "allow"
+    assert len(hashed) == 1

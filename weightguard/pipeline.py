@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import cache
 
 from weightguard.decision import decide
 from weightguard.evidence.attached import Statement, attach, sha256
@@ -46,8 +47,10 @@ def scan_with_files(request: Request, progress: Progress | None = None) -> tuple
     if not request.read_declarations:
         models = [replace(m, texts={n: t for n, t in m.texts.items() if n not in (DECLARATION, SIGNATURE)}) for m in models]
 
+    hashed = cache(sha256)  # a file of terabytes is read once, however many rules name it
+
     def digest(path: str) -> str:
-        return sha256(reading.real[path])
+        return hashed(reading.real[path])
 
     attached = attach(models, request.declarations, policy.declarations, policy.signers, request.as_of, digest)
     reports: list[ModelReport] = []

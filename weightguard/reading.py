@@ -62,6 +62,7 @@ def read_all(listing: Listing, unexplained_bytes: int, progress: Progress | None
     found, beside = _with_companions(listing)
     reader = _Reader(found, unexplained_bytes)
     reader.unread += [*listing.unread, *beside]
+    reader.real.update({f.shown: f.real for f in listing.also})
     for done, file in enumerate(found):
         if progress is not None:
             progress(done, len(found), file.shown)
@@ -101,7 +102,7 @@ class _Reader:
         self._parts: dict[str, WeightFile] = {}
         self._claimed: set[str] = set()  # unread, and begin as a container does
         self._sizes: dict[str, int] = {}
-        self._real: dict[str, str] = {f.shown: f.real for f in found}
+        self.real: dict[str, str] = {f.shown: f.real for f in found}
         self._budget = [0]
 
     def file(self, file: Found) -> None:
@@ -169,7 +170,7 @@ class _Reader:
             self.unread.append(Unread(f"{at.shown}/{name}", reason, detail))
         for entry in contents.entries:
             inside = _At(f"{at.shown}/{entry.name}", archive, at.depth + 1)
-            self._real[inside.shown] = self._real[archive[0]]
+            self.real[inside.shown] = self.real[archive[0]]
             try:
                 member = entry.open()
             except Unreadable as error:
@@ -247,7 +248,7 @@ class _Reader:
             if other is None:
                 raise Unreadable("missing", f"{path[:200]!r} is not there")
             source = LocalFile(other.real, shown)
-            self._real.setdefault(shown, other.real)
+            self.real.setdefault(shown, other.real)
             self._sizes.setdefault(other.real, source.size)
             return source
 
@@ -267,7 +268,7 @@ class _Reader:
         self._say_let_be()
         names = sorted({*self._weights, *self._texts, *self._failed, *(f.folder for f in self._found.values())})
         folders = tuple(Folder(n, tuple(self._weights[n].values()), self._texts[n], frozenset(self._failed[n])) for n in names)
-        return Reading(folders, tuple(self.unread), tuple(self._findings), self._real, sum(self._sizes.values()))
+        return Reading(folders, tuple(self.unread), tuple(self._findings), self.real, sum(self._sizes.values()))
 
     def _say_let_be(self) -> None:
         if not self._let_be:

@@ -141,3 +141,31 @@ def test_shards_and_several_models(attested: Path, capsys: pytest.CaptureFixture
     assert main(["verify", "s.json", "n", *AS_OF]) == 0
     assert main(["attest", "m", "n", "-o", "u.json", *AS_OF]) == 2
     assert "name one" in capsys.readouterr().err
+
+
+def test_a_shard_too_many_is_named(attested: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_small(attested / "m" / "more")
+    assert verified() == 1
+    out = capsys.readouterr().out
+    assert "REFUSED more/model.safetensors: not in the statement" in out and "there are 2" in out
+
+
+def test_every_path_to_a_file_is_a_subject(attested: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (attested / "m" / "same.safetensors").symlink_to("model.safetensors")
+    assert verified() == 1
+    assert "REFUSED same.safetensors: not in the statement" in capsys.readouterr().out
+    assert main(["attest", "m", "-o", "s.json", *AS_OF]) == 0
+    assert {s["name"] for s in json.loads((attested / "s.json").read_text())["subject"]} >= {
+        "same.safetensors",
+        "model.safetensors",
+    }
+    assert verified() == 0
+
+
+def test_what_an_archive_holds_is_hashed_with_it(attested: Path) -> None:
+    import tarfile
+
+    with tarfile.open(attested / "m.tar", "w") as tar:
+        tar.add(attested / "m", "m")
+    assert main(["attest", "m.tar", "-o", "t.json", *AS_OF]) == 0
+    assert [s["name"] for s in json.loads((attested / "t.json").read_text())["subject"]] == ["m.tar"]

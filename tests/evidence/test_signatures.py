@@ -222,3 +222,30 @@ def test_without_openssh_nothing_is_signed(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("PATH", str(tmp_path))
     found = verify(b"text", b"-----BEGIN SSH SIGNATURE-----", lines, AS_OF)
     assert found.principal is None and "OpenSSH" in found.reason
+
+
+KEY = "ssh-ed25519 " + "AAAAC3NzaC1lZDI1NTE5AAAAIIf5bVnYb5V0PvQx8mvPzF8b4Q8N3z0o5mP3oY2mK8aB"
+
+
+@pytest.mark.parametrize(
+    ("line", "wrong"),
+    [
+        (f"alice@example.org {KEY}", ""),
+        (f'alice@example.org namespaces="git,weightguard",valid-before=20270101 {KEY}', ""),
+        (f'alice@example.org valid-after="20260101000000Z" {KEY}', ""),
+        (f"*@example.org {KEY}", "in full"),
+        (f"alic?@example.org {KEY}", "in full"),
+        (f"!bob@example.org,alice@example.org {KEY}", "in full"),
+        (f"#alice@example.org {KEY}", "in full"),
+        (f"# alice@example.org {KEY}", "in full"),
+        (f'alice@example.org namespaces="git" {KEY}', "may not sign"),
+        (f'alice@example.org namespaces="*" {KEY}', "may not sign"),
+        (f'alice@example.org namespaces="weightguard",namespaces="git" {KEY}', "may not sign"),
+        (f"alice@example.org cert-authority {KEY}", "not taken"),
+        (f"alice@example.org no-touch-required {KEY}", "not taken"),
+        (f"alice@example.org valid-before=tomorrow {KEY}", "not taken"),
+    ],
+)
+def test_lines_of_signers(line: str, wrong: str) -> None:
+    found = faulty_signer(line)
+    assert wrong in found if wrong else found == ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from weightguard.cli import exits
@@ -14,7 +15,7 @@ from weightguard.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from weightguard.pipeline import Request
-    from weightguard.report import ModelReport, Report
+    from weightguard.report import Report
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,17 +27,24 @@ def run(args: argparse.Namespace) -> int:
     from weightguard.reports import attestation
 
     wanted = request(args)
-    report, model, digests = hashed(wanted, args.output)
+    report, digests = hashed(wanted, args.output)
+    if len(report.models) != 1:
+        raise ConfigurationError(f"a statement is about one model, and there are {several(report)}; name one")
+    (model,) = report.models
     write(attestation.render(report, digests, wanted.as_of), args.output, "statement")
     print(f"weightguard: attested {model.decision} for {len(digests)} files of {model.path}", file=sys.stderr)
     return exits.status(report, strict=args.strict)
 
 
-def hashed(wanted: Request, statement: str | None) -> tuple[Report, ModelReport, dict[str, str]]:
-    """The scan of one model, and the SHA-256 of every file of its target, by path in the model's folder.
+def several(report: Report) -> str:
+    """How many models there are, and which."""
+    return f"{len(report.models)}: " + (", ".join(m.path for m in report.models[:5]) or "none")
 
-    statement: the file of the statement itself, which is left out with its signature. Raises `ConfigurationError` where there is
-    not exactly one model.
+
+def hashed(wanted: Request, statement: str | None) -> tuple[Report, dict[str, str]]:
+    """A scan, and the SHA-256 of every file of its target, by each path that reaches it, from the folder of them all.
+
+    statement: the file of the statement itself, which is left out with its signature.
     """
     from weightguard.evidence.attached import sha256
     from weightguard.evidence.signatures import SUFFIX
@@ -44,14 +52,14 @@ def hashed(wanted: Request, statement: str | None) -> tuple[Report, ModelReport,
 
     with progress_on(sys.stderr, quiet=False) as progress:
         report, real = scan_with_files(wanted, progress)
-    if len(report.models) != 1:
-        paths = ", ".join(m.path for m in report.models[:5]) or "none"
-        raise ConfigurationError(f"a statement is about one model, and there are {len(report.models)}: {paths}; name one")
-    (model,) = report.models
     own = {os.path.realpath(statement + end) for end in ("", SUFFIX)} if statement else set()
-    shown: dict[str, str] = {}  # of each real file, the shortest: a member of an archive is its archive
-    for path, file in real.items():
-        if file not in own and os.path.isfile(file):
-            shown[file] = min(path, shown.get(file, path), key=len)
-    folder = os.path.commonpath([os.path.dirname(path) for path in shown.values()]) if shown else ""
-    return report, model, {os.path.relpath(path, folder or "."): sha256(file) for file, path in shown.items()}
+    # what lies inside an archive is hashed with it
+    shown = {path: file for path, file in real.items() if file not in own and not _inside(path, real) and os.path.isfile(file)}
+    folder = os.path.commonpath([os.path.dirname(path) for path in shown]) if shown else ""
+    digests = {file: sha256(file) for file in set(shown.values())}
+    return report, {os.path.relpath(path, folder or "."): digests[file] for path, file in shown.items()}
+
+
+def _inside(path: str, real: Mapping[str, str]) -> bool:
+    """Whether a path leads into another file."""
+    return any(path[:at] in real for at, c in enumerate(path) if c == "/")

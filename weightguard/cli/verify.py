@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from weightguard.cli.attest import hashed
+    from weightguard.cli.attest import hashed, several
     from weightguard.evidence.attached import read_bytes
     from weightguard.evidence.signatures import SUFFIX, verify
     from weightguard.reports import attestation
@@ -37,18 +37,21 @@ def run(args: argparse.Namespace) -> int:
         signed = verify(content, signature, wanted.policy.signers, wanted.as_of)
         if signed.principal is None:
             problems.append(f"{args.statement}: {signed.reason}")
-    report, model, digests = hashed(wanted, args.statement)
+    report, digests = hashed(wanted, args.statement)
     predicate = statement["predicate"]
     problems += attestation.differences(statement, digests)
     if predicate["decision"] != "allow":
         problems.append(f"{args.statement}: it attests {predicate['decision']}")
-    if model.decision != "allow":
-        problems.append(f"{model.path}: this policy's decision is {model.decision}")
+    if len(report.models) != 1:
+        problems.append(f"a statement is about one model, and there are {several(report)}")
+    problems += [f"{m.path}: this policy's decision is {m.decision}" for m in report.models if m.decision != "allow"]
     version = predicate["tool"].get("version")
     if version != VERSION:
         print(f"weightguard: attested by version {version}, verified by {VERSION}", file=sys.stderr)
     for line in problems:
         print(f"REFUSED {line}")
     if not problems:
-        print(f"VERIFIED {model.path}: {len(digests)} files are those attested, decision allow, as of {predicate.get('as_of')}")
+        print(
+            f"VERIFIED {report.models[0].path}: {len(digests)} files are those attested, decision allow, as of {predicate.get('as_of')}"
+        )
     return exits.BLOCKED if problems else exits.status(report, strict=args.strict)

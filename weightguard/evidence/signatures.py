@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -20,6 +21,10 @@ NAMESPACE = "weightguard"
 SUFFIX = ".sig"
 LARGEST = 64 << 10  # bytes of a signature: they are a few hundred
 _SECONDS = 10
+# ssh-keygen(1), ALLOWED SIGNERS; cert-authority is left out on purpose: each key is to be written
+_OPTION = r'(?:namespaces="[^"]*"|valid-(?:after|before)="?[0-9]{8}(?:[0-9]{4}){0,1}(?:[0-9]{2})?Z?"?)'
+_OPTIONS = re.compile(rf"{_OPTION}(?:,{_OPTION})*", re.IGNORECASE)
+_NAMESPACES = re.compile(r'namespaces="([^"]*)"', re.IGNORECASE)
 _KEYS = ("ssh-ed25519", "ssh-rsa", "ecdsa-sha2-", "sk-ssh-ed25519@openssh.com", "sk-ecdsa-sha2-")
 
 
@@ -73,8 +78,15 @@ def faulty_signer(line: str) -> str:
     at = next((n for n, field in enumerate(fields) if field.startswith(_KEYS)), None)
     if at is None or at == 0 or len(fields) < at + 2:
         return 'is no line of allowed_signers: write "alice@example.org ssh-ed25519 AAAA..."'
+    if fields[0].startswith("#") or any(c in fields[0] for c in "*?!\"'\\"):
+        return "must name its principals in full, without #, *, ?, ! or quotes: whoever a pattern matches could sign"
     if any(field.lower().startswith("cert-authority") for field in fields[1:at]):
         return "names a certificate authority, which is not taken: write each key"
+    options = _OPTIONS.fullmatch(" ".join(fields[1:at])) if at > 1 else None
+    if at > 1 and options is None:
+        return 'has an option that is not taken: only namespaces="weightguard", valid-after=DATE and valid-before=DATE are'
+    if options is not None and any(NAMESPACE not in found.split(",") for found in _NAMESPACES.findall(options[0])):
+        return f"may not sign in the namespace {NAMESPACE}"
     try:
         base64.b64decode(fields[at + 1], validate=True)
     except (binascii.Error, ValueError):

@@ -33,11 +33,12 @@ class Found:
 
 @dataclass(frozen=True)
 class Listing:
-    """Files in the order of their paths, and what the walk could not take."""
+    """Files in the order of their paths, and what the walk could not take. also: other paths that lead to one of the files."""
 
     files: tuple[Found, ...]
     unread: tuple[Unread, ...]
     findings: tuple[Finding, ...]
+    also: tuple[Found, ...] = ()
 
 
 def shown_path(path: str) -> str:
@@ -86,6 +87,7 @@ class _Walk:
         self._limits = limits
         self._found: dict[str, Found] = {}
         self._again: list[Found] = []
+        self._also: list[Found] = []
         self._unread: list[Unread] = []
         self._findings: list[Finding] = []
         self._folders: set[str] = set()
@@ -100,7 +102,7 @@ class _Walk:
             raise ConfigurationError("two targets are reached by one path: name them by paths without links and ..")
         text = "git's own objects are not read here: the pre-push hook reads what leaves them"
         self._findings += [Finding("not-walked", "info", text, path) for path in sorted(self._of_git)]
-        return Listing(files, tuple(self._unread), tuple(self._findings))
+        return Listing(files, tuple(self._unread), tuple(self._findings), tuple(self._also))
 
     def add(self, shown: str, real: str, *, whole_folder: bool) -> None:
         old = self._found.get(real)
@@ -109,8 +111,10 @@ class _Walk:
         # A blob of the Hugging Face cache goes by its name in a snapshot, which says what it is.
         if old is None or (whole_folder and not old.whole_folder) or (in_snapshot and "/snapshots/" not in old.shown):
             self._found[real] = new
-        elif in_snapshot:
-            self._again.append(new)
+            self._also += [old] if old is not None else []
+        else:
+            self._also.append(new)
+            self._again += [new] if in_snapshot else []
         if len(self._found) > self._limits.files:
             raise ConfigurationError(f"more than {self._limits.files} files: scan the folder in parts")
 
