@@ -23,8 +23,10 @@ class Limits:
     unpacked_bytes: int = 64 << 30  # of all that is compressed below one file of a target
     unpacked_ratio: int = 100  # bytes unpacked for each compressed one, beyond the first 64 MiB: weights hardly compress
     unknown_bytes: int = 256 << 20  # of all the small files of no known kind in one scan
+    ranged_bytes: int = 1 << 30  # of one object of a store: headers and tables, never the whole
     files: int = 2_000_000  # files of one scan
     folder_depth: int = 64
+    reads_at_once: int = 64  # objects of a store that are read at the same time
 
 
 LIMITS = Limits()

@@ -16,7 +16,8 @@ from weightguard.policy import Policy, as_json
 from weightguard.reading import Progress, read_all
 from weightguard.report import ModelReport, Report
 from weightguard.rules.provenance import standing
-from weightguard.stores.folder import collect
+from weightguard.stores.found import ANYWHERE, Listing, Network
+from weightguard.stores.targets import collect
 from weightguard.values import Finding, Unread
 from weightguard.version import VERSION
 
@@ -30,6 +31,7 @@ class Request:
     as_of: date
     declarations: Sequence[Statement] = ()
     read_declarations: bool = True  # those that lie beside the weights
+    network: Network = ANYWHERE
 
 
 def scan(request: Request, progress: Progress | None = None) -> Report:
@@ -39,8 +41,13 @@ def scan(request: Request, progress: Progress | None = None) -> Report:
 
 def scan_with_files(request: Request, progress: Progress | None = None) -> tuple[Report, Mapping[str, str]]:
     """The same, and the real file of each path that was reached from the targets."""
+    listing = collect(request.targets, LIMITS, request.network)
+    return judged(listing, request, progress)
+
+
+def judged(listing: Listing, request: Request, progress: Progress | None = None) -> tuple[Report, Mapping[str, str]]:
+    """The same for files that are listed already."""
     policy = request.policy
-    listing = collect(request.targets, LIMITS)
     reading = read_all(listing, policy.unexplained_bytes, progress)
     asked = {f.shown for f in listing.files}
     models = [m for m in assemble(reading.folders) if not asked.isdisjoint(_reached_by(m))]
@@ -50,7 +57,8 @@ def scan_with_files(request: Request, progress: Progress | None = None) -> tuple
     hashed = cache(sha256)  # a file of terabytes is read once, however many rules name it
 
     def digest(path: str) -> str:
-        return hashed(reading.real[path])
+        real = reading.real[path]
+        return reading.digests[real] if real in reading.digests else hashed(real)
 
     attached = attach(models, request.declarations, policy.declarations, policy.signers, request.as_of, digest)
     reports: list[ModelReport] = []

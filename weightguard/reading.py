@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import posixpath
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,8 +16,9 @@ from weightguard.formats.hidden import dangers_in, zip_behind
 from weightguard.formats.signatures import explain
 from weightguard.limits import LIMITS
 from weightguard.models import INDEX_SUFFIX, WEIGHT_NAMES, Folder, WeightFile, companions, index_files, is_sidecar
-from weightguard.stores import ByteSource
-from weightguard.stores.folder import Found, Listing, companion, names_in
+from weightguard.stores import ByteSource, Opened
+from weightguard.stores.folder import companion, names_in
+from weightguard.stores.found import Found, Listing, joined
 from weightguard.stores.local import LocalFile
 from weightguard.tensors import DTYPE_BITS, EMPTY
 from weightguard.values import Finding, Unread
@@ -44,7 +44,7 @@ _OTHER_NAMES = tuple(
 class Reading:
     """`folders` in the order of their paths; `real`: the file of the store that holds each path, as reached from the target.
 
-    bytes: size of all files, each real file once.
+    bytes: size of all files, each real file once. digests: SHA-256 of real files, where their store names them by it.
     """
 
     folders: tuple[Folder, ...]
@@ -52,6 +52,7 @@ class Reading:
     findings: tuple[Finding, ...]
     real: Mapping[str, str]
     bytes: int
+    digests: Mapping[str, str]
 
 
 def read_all(listing: Listing, unexplained_bytes: int, progress: Progress | None) -> Reading:
@@ -60,13 +61,22 @@ def read_all(listing: Listing, unexplained_bytes: int, progress: Progress | None
     unexplained_bytes: how many bytes of a file that no rule explains are let be.
     """
     found, beside = _with_companions(listing)
-    reader = _Reader(found, unexplained_bytes)
+    reader = _Reader({f.shown: f for f in found}, unexplained_bytes)
     reader.unread += [*listing.unread, *beside]
-    reader.real.update({f.shown: f.real for f in listing.also})
-    for done, file in enumerate(found):
-        if progress is not None:
-            progress(done, len(found), file.shown)
-        reader.file(file)
+    reader.real.update({f.shown: f.real for f in (*found, *listing.also)})
+    if all(f.store is None for f in found):
+        for done, file in enumerate(found):
+            if progress is not None:
+                progress(done, len(found), file.shown)
+            reader.file(file)
+        return reader.result()
+    from concurrent.futures import ThreadPoolExecutor  # a store answers slowly, and many requests at once
+
+    with ThreadPoolExecutor(min(LIMITS.reads_at_once, len(found))) as pool:
+        for done, (file, alone) in enumerate(zip(found, pool.map(reader.alone, found), strict=True)):
+            if progress is not None:
+                progress(done, len(found), file.shown)
+            reader.take(alone)
     return reader.result()
 
 
@@ -90,8 +100,8 @@ class _At:
 class _Reader:
     """What has been read so far, by folder."""
 
-    def __init__(self, found: Sequence[Found], unexplained_bytes: int) -> None:
-        self._found = {f.shown: f for f in found}
+    def __init__(self, found: Mapping[str, Found], unexplained_bytes: int) -> None:
+        self._found = found
         self._let_be_up_to = unexplained_bytes
         self.unread: list[Unread] = []
         self._weights: dict[str, dict[str, WeightFile]] = defaultdict(dict)
@@ -102,8 +112,30 @@ class _Reader:
         self._parts: dict[str, WeightFile] = {}
         self._claimed: set[str] = set()  # unread, and begin as a container does
         self._sizes: dict[str, int] = {}
-        self.real: dict[str, str] = {f.shown: f.real for f in found}
+        self.real: dict[str, str] = {}
         self._budget = [0]
+
+    def alone(self, file: Found) -> _Reader:
+        """What one file says, apart from the others: for reading many at once."""
+        other = _Reader(self._found, self._let_be_up_to)
+        other.real[file.shown] = file.real
+        other.file(file)
+        return other
+
+    def take(self, other: _Reader) -> None:
+        """What another has read, in the order in which it is given."""
+        self.unread += other.unread
+        self._findings += other._findings
+        for mine, theirs in ((self._weights, other._weights), (self._texts, other._texts)):
+            for folder, held in theirs.items():
+                mine[folder].update(held)  # type: ignore[arg-type]
+        for folder, names in other._failed.items():
+            self._failed[folder] |= names
+        self._let_be.update(other._let_be)
+        self._parts.update(other._parts)
+        self._claimed |= other._claimed
+        self._sizes.update(other._sizes)
+        self.real.update(other.real)
 
     def file(self, file: Found) -> None:
         """Reads one file of the store, unless another has said what each of its bytes is."""
@@ -111,7 +143,7 @@ class _Reader:
         if part is not None and part.container.format == _PIECES:
             return
         try:
-            with LocalFile(file.real, file.shown, self._opener(file)) as source:
+            with file.open(file.shown, self._opener(file)) as source:
                 self._sizes[file.real] = source.size
                 self._budget = [LIMITS.unpacked_bytes]
                 self._read(_At(file.shown), source)
@@ -211,7 +243,7 @@ class _Reader:
             container = replace(container, accounts=replace(accounts, unexplained=unexplained))
         parts = []
         for path, of_part in container.parts.items():
-            shown = posixpath.normpath(posixpath.join(at.folder, path))
+            shown = joined(at.folder, path) or path
             length = of_part.tensors + of_part.headers + of_part.padding + of_part.unexplained
             part = WeightFile(shown, length, Container(container.format, EMPTY, accounts=of_part), archive=at.archive)
             parts.append(part)
@@ -232,22 +264,24 @@ class _Reader:
         self.unread.append(Unread(at.shown, why.reason, why.detail))
         self._failed[at.folder].add(at.name)
 
-    def _opener(self, file: Found) -> Callable[[str], LocalFile]:
+    def _opener(self, file: Found) -> Callable[[str], Opened]:
         """Opens what a reader asks for beside a file: inside its folder, by the rules for links of the walk."""
 
-        def beside(path: str) -> LocalFile:
-            shown = posixpath.normpath(posixpath.join(file.folder, path))
-            if posixpath.isabs(path) or not _below(shown, file.folder):
+        def beside(path: str) -> Opened:
+            shown = joined(file.folder, path)
+            if shown is None:
                 raise Unreadable("link", f"{path[:200]!r} leads out of the folder")
             other = self._found.get(shown)
-            if other is None and not file.whole_folder:
+            if other is None and not file.whole_folder and file.store is not None:
+                other = file.store.beside(file).get(path)
+            elif other is None and not file.whole_folder:
                 found = companion(file.folder, os.path.realpath(os.path.dirname(file.shown) or "."), path)
                 if isinstance(found, Unread):
                     raise Unreadable("link", found.detail)
                 other = found
             if other is None:
                 raise Unreadable("missing", f"{path[:200]!r} is not there")
-            source = LocalFile(other.real, shown)
+            source = other.open(shown)
             self.real.setdefault(shown, other.real)
             self._sizes.setdefault(other.real, source.size)
             return source
@@ -268,7 +302,8 @@ class _Reader:
         self._say_let_be()
         names = sorted({*self._weights, *self._texts, *self._failed, *(f.folder for f in self._found.values())})
         folders = tuple(Folder(n, tuple(self._weights[n].values()), self._texts[n], frozenset(self._failed[n])) for n in names)
-        return Reading(folders, tuple(self.unread), tuple(self._findings), self.real, sum(self._sizes.values()))
+        digests = {f.real: f.sha256 for f in self._found.values() if f.store is not None}
+        return Reading(folders, tuple(self.unread), tuple(self._findings), self.real, sum(self._sizes.values()), digests)
 
     def _say_let_be(self) -> None:
         if not self._let_be:
@@ -306,10 +341,6 @@ def _check_unchanged(source: ByteSource) -> None:
         source.check_unchanged()
 
 
-def _below(shown: str, folder: str) -> bool:
-    return shown.startswith(folder + "/") if folder else shown != ".." and not shown.startswith("../")
-
-
 def _misnamed(at: _At) -> Finding | None:
     if at.name.lower().endswith(_OTHER_NAMES):
         text = "holds weights under the name of another kind of file: rename it to what it is"
@@ -326,14 +357,17 @@ def _with_companions(listing: Listing) -> tuple[list[Found], list[Unread]]:
         if not f.whole_folder:
             alone[f.folder].append(f)
     for shown, targets in alone.items():
-        beside = _beside(shown, shown or ".", {f.name for f in targets})
-        for f in targets:
-            if not beside and os.path.islink(f.shown):  # a target that is a link has its companions where it points to
-                beside += _beside(shown, os.path.dirname(f.real), {os.path.basename(f.real)})
+        if targets[0].store is not None:
+            beside = _beside_object(targets)
+        else:
+            beside = _beside(shown, shown or ".", {f.name for f in targets})
+            for f in targets:
+                if not beside and os.path.islink(f.shown):  # a target that is a link has its companions where it points to
+                    beside += _beside(shown, os.path.dirname(f.real), {os.path.basename(f.real)})
         for b in beside:
             if isinstance(b, Unread):
                 unread.append(b)
-            elif not os.path.isdir(b.real):
+            elif b.store is not None or not os.path.isdir(b.real):
                 found.setdefault(b.shown, b)
     return sorted(found.values(), key=lambda f: f.shown), unread
 
@@ -341,14 +375,25 @@ def _with_companions(listing: Listing) -> tuple[list[Found], list[Unread]]:
 def _beside(shown: str, folder: str, targets: set[str]) -> list[Found | Unread]:
     """The companions of file targets in one real folder."""
     names = names_in(folder)
-    indexes = {n: _index(os.path.join(folder, n)) for n in names if n.endswith(INDEX_SUFFIX)}
     real = os.path.realpath(folder)
+    indexes = {n: _index(Found(n, os.path.join(real, n), False)) for n in names if n.endswith(INDEX_SUFFIX)}
     return [companion(shown, real, n) for n in sorted(companions(targets, names, indexes))]
 
 
-def _index(path: str) -> list[str]:
+def _beside_object(targets: Sequence[Found]) -> list[Found | Unread]:
+    """The companions of objects that are targets, in one folder of a store."""
+    store = targets[0].store
     try:
-        with LocalFile(os.path.realpath(path), path) as source:
+        others = store.beside(targets[0]) if store is not None else {}
+    except Unreadable as error:
+        return [Unread(targets[0].folder, error.reason, f"what lies beside can't be listed: {error.detail}")]
+    indexes = {n: _index(f) for n, f in others.items() if n.endswith(INDEX_SUFFIX)}
+    return [others[n] for n in sorted(companions({f.name for f in targets}, sorted(others), indexes)) if n in others]
+
+
+def _index(file: Found) -> list[str]:
+    try:
+        with file.open(file.shown) as source:
             return index_files(source.read(0, source.size)) if source.size <= LIMITS.sidecar_bytes else []
     except Unreadable:
         return []

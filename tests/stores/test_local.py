@@ -21,7 +21,8 @@ from weightguard.formats import identify
 from weightguard.limits import LIMITS, Limits
 from weightguard.report import Report
 from weightguard.stores import ByteSource
-from weightguard.stores.folder import Listing, collect
+from weightguard.stores.folder import collect
+from weightguard.stores.found import Listing
 from weightguard.stores.local import LocalFile
 
 TOTAL = values_in(SMALL.tensors)

@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     for line in problems:
         print(f"REFUSED {line}")
     if not problems:
-        print(
-            f"VERIFIED {report.models[0].path}: {len(digests)} files are those attested, decision allow, as of {predicate.get('as_of')}"
-        )
+        (model,) = report.models
+        day = predicate.get("as_of")
+        print(f"VERIFIED {model.path}: {len(digests)} files are those attested, decision allow, as of {day}")
     return exits.BLOCKED if problems else exits.status(report, strict=args.strict)

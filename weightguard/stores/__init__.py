@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import TracebackType
 from typing import Protocol
 
 
@@ -27,3 +28,21 @@ class ByteSource(Protocol):
         Raises `Unreadable` ("missing", "link" where the path leads out of what is scanned).
         """
         ...
+
+
+class Opened(ByteSource, Protocol):
+    """A `ByteSource` that holds something of the system's until it is closed."""
+
+    def check_unchanged(self) -> None:
+        """Raises `Unreadable` ("changed") if it is not what was opened."""
+        ...
+
+    def park(self) -> None:
+        """Gives what it holds back to the system until it is read again."""
+        ...
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Opened: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None: ...

@@ -6,39 +6,12 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from weightguard.errors import ConfigurationError, Unreadable
 from weightguard.limits import Limits
+from weightguard.stores.found import Found, Listing
 from weightguard.stores.local import unreadable
 from weightguard.values import Finding, Unread
-
-
-@dataclass(frozen=True)
-class Found:
-    """A file of a target. `shown` is the path as reached from the target, with "/"; `real` is what to open."""
-
-    shown: str
-    real: str
-    whole_folder: bool  # False: a file target, which stands for its model only
-
-    @property
-    def folder(self) -> str:
-        return self.shown.rpartition("/")[0]
-
-    @property
-    def name(self) -> str:
-        return self.shown.rpartition("/")[2]
-
-
-@dataclass(frozen=True)
-class Listing:
-    """Files in the order of their paths, and what the walk could not take. also: other paths that lead to one of the files."""
-
-    files: tuple[Found, ...]
-    unread: tuple[Unread, ...]
-    findings: tuple[Finding, ...]
-    also: tuple[Found, ...] = ()
 
 
 def shown_path(path: str) -> str:

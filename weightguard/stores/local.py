@@ -9,6 +9,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 from weightguard.errors import Reason, Unreadable
+from weightguard.stores import Opened
 
 _OPEN_AT_ONCE = 64  # files beside one
 _SAME = ("st_dev", "st_ino", "st_size", "st_mtime_ns")
@@ -22,11 +23,11 @@ class LocalFile:
     Raises `Unreadable` ("permission", "missing", "link", "not-a-file").
     """
 
-    def __init__(self, path: str, name: str, beside: Callable[[str], LocalFile] | None = None) -> None:
+    def __init__(self, path: str, name: str, beside: Callable[[str], Opened] | None = None) -> None:
         self.name = name
         self._path = path
         self._beside = beside
-        self._opened_beside: list[LocalFile] = []
+        self._opened_beside: list[Opened] = []
         self._fd = self._open()
         self._opened = os.fstat(self._fd)
         self._last: tuple[int, int, bytes] = (0, 0, b"")  # a reader asks for the head again that was sniffed
@@ -67,7 +68,7 @@ class LocalFile:
         if any(getattr(now, field) != getattr(self._opened, field) for field in _SAME):
             raise Unreadable("changed", "the file changed while it was read")
 
-    def beside(self, path: str) -> LocalFile:
+    def beside(self, path: str) -> Opened:
         """Another file, by its path relative to this one's folder; it closes with this one."""
         if self._beside is None:
             raise Unreadable("missing", f"{path[:200]!r} is not part of what is scanned")
