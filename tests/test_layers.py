@@ -39,7 +39,7 @@ ORDER = (
     ("report", "reading", "facts", "judge", "pipeline"),
     ("reports",),
     ("demo",),
-    ("gates",),
+    ("gates", "sweep"),
     ("cli", "__main__"),
 )
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
@@ -48,7 +48,7 @@ LAZY = {
     ("weightguard.report", "weightguard.reports.json")
 }  # Report.to_dict, for callers from Python; nothing on the line uses it
 STANDARD = sys.stdlib_module_names
-IMPORTED_AS = {"in-toto-attestation": "in_toto_attestation", "protobuf": "google"}
+IMPORTED_AS = {"mlflow-skinny": "mlflow", "in-toto-attestation": "in_toto_attestation", "protobuf": "google"}
 HEAVY = {"numba", "torch", "zstandard", "yaml", "rich", "transformers", "safetensors", "onnx", "h5py"}
 
 

@@ -20,6 +20,7 @@ COMMANDS = {
     "verify": "whether a model's files are those that a statement attests",
     "rules": "the regimes shipped, their dates and legal status",
     "hook": "what a git hook calls: pre-commit, pre-push",
+    "sweep": "decide for a whole store, and again only for what changes in it",
     "serve": "answer over HTTP whether weights may leave",
     "demo": "build a small corpus on the spot, scan it, show every kind of verdict",
 }

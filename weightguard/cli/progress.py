@@ -27,12 +27,16 @@ def progress_on(stream: TextIO, *, quiet: bool) -> Iterator[Progress | None]:
 class _Lines:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._next = time.monotonic() + _EVERY
+        self._start = time.monotonic()
+        self._next = self._start + _EVERY
 
     def __call__(self, done: int, total: int, path: str) -> None:
-        if time.monotonic() >= self._next:
-            self._next = time.monotonic() + _EVERY
-            print(f"weightguard: {done} of {total} files", file=self._stream, flush=True)
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + _EVERY
+            rate = done / (now - self._start)
+            left = f", {rate:.0f} a second, {(total - done) / rate:.0f} s left" if done else ""
+            print(f"weightguard: {done} of {total} files{left}", file=self._stream, flush=True)
 
     def close(self) -> None:
         pass

@@ -160,6 +160,7 @@ __all__ = [
     "DECLARATION",
     "INDEX_SUFFIX",
     "JUDGED_WITH",
+    "PIPELINE",
     "SIGNATURE",
     "TRAINER_STATE",
     "WEIGHT_NAMES",

@@ -1,0 +1,170 @@
+"""What runs `scan_shard`: threads of this process, or the workers of a Ray or Dask cluster. Engines only move shards.
+
+Each takes shards as it has room, a few at a time, and gives back (units, rows) in any order. A shard that takes its worker down is
+halved until what does it stands alone, and becomes an unread row.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import Any
+
+from weightguard.errors import ConfigurationError
+from weightguard.sweep.rows import Object, Row, Terms, scan_shard, unread
+
+Shard = Mapping[str, Sequence[Object]]
+Done = tuple[Shard, list[Row]]
+Engine = Callable[[Iterable[dict[str, list[Object]]], Terms], Iterator[Done]]
+
+_AT_ONCE = 2  # shards in this process: one is judged while another is read
+_PER_WORKER = 4  # shards in flight for each worker of a cluster
+_KILLED = "its worker died while it was read"
+
+
+def embedded(shards: Iterable[dict[str, list[Object]]], terms: Terms) -> Iterator[Done]:
+    """In this process; what waits is the network."""
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        held: dict[Future[list[Row]], Shard] = {}
+        for shard in shards:
+            held[pool.submit(scan_shard, shard, terms)] = shard
+            while len(held) >= 2 * _AT_ONCE:
+                yield from _finished(held)
+        while held:
+            yield from _finished(held)
+
+
+def _finished(held: dict[Future[list[Row]], Shard]) -> Iterator[Done]:
+    for future in wait(held, return_when=FIRST_COMPLETED).done:
+        yield held.pop(future), future.result()
+
+
+def ray(shards: Iterable[dict[str, list[Object]]], terms: Terms) -> Iterator[Done]:
+    """On a Ray cluster: that of $RAY_ADDRESS, or one of this machine."""
+    try:
+        import ray as core
+        from ray.exceptions import RayError
+    except ImportError:
+        raise ConfigurationError("--engine ray needs its extra: python -m pip install 'weightguard-gate[ray]'") from None
+    if not core.is_initialized():
+        address = os.environ.get("RAY_ADDRESS")
+        core.init(address=address, log_to_driver=False, configure_logging=False, include_dashboard=False)
+    task: Any = core.remote(max_retries=2, num_cpus=1)(scan_shard)
+    room = _PER_WORKER * max(1, int(core.cluster_resources().get("CPU", 1)))
+
+    def start(shard: Shard, spoiled: Mapping[str, str]) -> Any:
+        return task.remote(dict(shard), terms, dict(spoiled))
+
+    def first(held: Mapping[Any, object]) -> Any:
+        return core.wait(list(held), num_returns=1)[0][0]
+
+    def result(future: Any) -> list[Row] | None:
+        try:
+            found: list[Row] = core.get(future)
+            return found
+        except RayError:
+            return None
+
+    yield from _on_cluster(shards, room, start, first, result)
+
+
+def dask(shards: Iterable[dict[str, list[Object]]], terms: Terms) -> Iterator[Done]:
+    """On a Dask cluster: that of $DASK_SCHEDULER_ADDRESS, or one of this machine."""
+    try:
+        from distributed import Client
+        from distributed import wait as first_of
+    except ImportError:
+        raise ConfigurationError("--engine dask needs its extra: python -m pip install 'weightguard-gate[dask]'") from None
+    address = os.environ.get("DASK_SCHEDULER_ADDRESS")
+    with Client(address) if address else Client(dashboard_address=None, n_workers=2, threads_per_worker=1) as client:
+        room = _PER_WORKER * max(1, sum(client.nthreads().values()))
+
+        def start(shard: Shard, spoiled: Mapping[str, str]) -> Any:
+            return client.submit(scan_shard, dict(shard), terms, dict(spoiled), pure=False, retries=0)
+
+        def first(held: Mapping[Any, object]) -> Any:
+            return next(iter(first_of(list(held), return_when="FIRST_COMPLETED").done))
+
+        def result(future: Any) -> list[Row] | None:
+            try:
+                found: list[Row] = future.result()
+                return found
+            except Exception:  # KilledWorker, or the loss of the worker that held the result
+                return None
+
+        yield from _on_cluster(shards, room, start, first, result)
+
+
+def _on_cluster(
+    shards: Iterable[dict[str, list[Object]]],
+    room: int,
+    start: Callable[[Shard, Mapping[str, str]], Any],
+    first: Callable[[Mapping[Any, Shard]], Any],
+    result: Callable[[Any], list[Row] | None],
+) -> Iterator[Done]:
+    held: dict[Any, Shard] = {}
+
+    def finished() -> Iterator[Done]:
+        future = first(held)
+        shard = held.pop(future)
+        rows = result(future)
+        if rows is not None:
+            yield shard, rows
+        elif len(shard) > 1:
+            for half in _halves(shard):
+                held[start(half, {})] = half
+        else:
+            yield shard, _around_poison(shard, lambda part, spoiled: result(start(part, spoiled)))
+
+    for shard in shards:
+        held[start(shard, {})] = shard
+        while len(held) >= room:
+            yield from finished()
+    while held:
+        yield from finished()
+
+
+def _halves(shard: Shard) -> tuple[Shard, Shard]:
+    names = list(shard)
+    middle = len(names) // 2
+    return {n: shard[n] for n in names[:middle]}, {n: shard[n] for n in names[middle:]}
+
+
+def _around_poison(shard: Shard, run: Callable[[Shard, Mapping[str, str]], list[Row] | None]) -> list[Row]:
+    """One unit that takes its worker down: which of its objects do it is found by halving, and the rest is read without them."""
+    ((unit, objects),) = shard.items()
+    pending = [list(objects)]
+    spoiled: dict[str, str] = {}
+    while pending:
+        part = pending.pop()
+        if run({unit: part}, spoiled) is not None:
+            continue
+        if len(part) == 1:
+            spoiled[part[0].uri] = _KILLED
+        else:
+            pending += [part[: len(part) // 2], part[len(part) // 2 :]]
+    rows = run(shard, spoiled)
+    return rows if rows is not None else [unread(unit, o, "internal", _KILLED) for o in objects]
+
+
+def apart(shards: Iterable[dict[str, list[Object]]], terms: Terms) -> Iterator[Done]:
+    """Each unit in a process of its own, one after the other: for those that a sweep may have died of."""
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures.process import BrokenProcessPool
+
+    def run(shard: Shard, spoiled: Mapping[str, str]) -> list[Row] | None:
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            try:
+                return pool.submit(scan_shard, dict(shard), terms, dict(spoiled)).result()
+            except BrokenProcessPool:
+                return None
+
+    for shard in shards:
+        for unit, objects in shard.items():
+            rows = run({unit: objects}, {})
+            yield {unit: objects}, rows if rows is not None else _around_poison({unit: objects}, run)
+
+
+ENGINES: Mapping[str, Engine] = {"embedded": embedded, "ray": ray, "dask": dask}

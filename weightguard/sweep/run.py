@@ -1,0 +1,134 @@
+"""A sweep from its listing to its table."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from weightguard.errors import ConfigurationError, Unreadable
+from weightguard.limits import LIMITS
+from weightguard.policy import as_json
+from weightguard.stores.found import Found
+from weightguard.stores.targets import open_store, scheme_of, shown
+from weightguard.sweep.engines import ENGINES, apart
+from weightguard.sweep.rows import REFUSED, Object, Terms
+from weightguard.sweep.state import State
+from weightguard.version import VERSION
+
+SHARD = 500  # objects
+_DIED = 2  # times that a sweep may end while it reads a unit, before it is read in a process of its own
+Progress = Callable[[int, int, float], None]
+"""Called with objects decided, objects to decide, and seconds since the first."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a sweep ended. objects: listed; read: decided in this sweep; the others are of the whole table."""
+
+    objects: int
+    read: int
+    models: int
+    blocked: int
+    unread: int
+    seconds: float
+
+
+def sweep(
+    terms: Terms, folder: str, engine: str = "embedded", *, resume: bool = False, progress: Progress | None = None
+) -> Summary:
+    """List a store, decide what is new or changed in it, and write `results.parquet` below a folder.
+
+    Raises `ConfigurationError`: the store can't be listed, the state can't be written, an unfinished sweep is there and not `resume`.
+    """
+    started = time.monotonic()
+    state = State(folder)
+    try:
+        _agree(state, terms, resume=resume)
+        state.set_terms(finished="no")
+        objects = state.listed(_listing(terms))
+        if objects == 0:
+            raise ConfigurationError(f"{shown(terms.root)}: nothing is there")
+        _, total = state.left()
+        done = 0
+        begun = time.monotonic()
+        suspects: list[dict[str, list[Object]]] = []
+        for work in (ENGINES[engine](_new(state, suspects), terms), apart(suspects, terms)):
+            for shard, rows in work:
+                state.decided(shard, rows)
+                done += sum(map(len, shard.values()))
+                if progress is not None:
+                    progress(done, total, time.monotonic() - begun)
+        table = os.path.join(folder, "results.parquet")
+        if done or not os.path.exists(table):
+            from weightguard.sweep.table import write
+
+            write(state, table)
+        state.set_terms(finished="yes")
+        return _summary(state, objects, done, time.monotonic() - started)
+    finally:
+        state.close()
+
+
+def _agree(state: State, terms: Terms, *, resume: bool) -> None:
+    """What was decided by other terms, or of another store, doesn't count."""
+    said = state.terms()
+    policy = hashlib.sha256(json.dumps(as_json(terms.policy), sort_keys=True, default=str).encode()).hexdigest()
+    now = {"root": shown(terms.root), "policy": policy, "version": VERSION}
+    if said.get("root", now["root"]) != now["root"]:
+        raise ConfigurationError(f"{state.path}: is of a sweep of {said['root']}: give another folder")
+    if said.get("finished") == "no" and not resume:
+        raise ConfigurationError(f"{state.path}: a sweep was not finished there: --resume goes on with it")
+    if any(said.get(name) != value for name, value in now.items()):
+        state.forget()
+    state.set_terms(**now)
+
+
+def _new(state: State, suspects: list[dict[str, list[Object]]]) -> Iterator[dict[str, list[Object]]]:
+    """The shards to be decided; units that sweeps have ended over again and again are put aside."""
+    for shard in state.shards(SHARD):
+        tries = state.begun(shard)
+        aside = {unit: shard.pop(unit) for unit in list(shard) if tries[unit] >= _DIED}
+        if aside:
+            suspects.append(aside)
+        if shard:
+            yield shard
+
+
+def _listing(terms: Terms) -> Iterator[Object]:
+    if scheme_of(terms.root) is None:
+        yield from _local(terms.root)
+        return
+    try:
+        for found in open_store(terms.root, terms.network).below():
+            yield Object(found.shown, found.size, found.version, found.sha256)
+    except Unreadable as error:
+        raise ConfigurationError(f"{shown(terms.root)}: {error.reason}: {error.detail}") from error
+
+
+def _local(root: str) -> Iterator[Object]:
+    from weightguard.stores.folder import collect
+
+    listing = collect([root], LIMITS)
+    for found in listing.files:
+        yield _object(found)
+    for refused in listing.unread:
+        yield Object(refused.path, 0, f"{REFUSED}{refused.detail}")
+
+
+def _object(found: Found) -> Object:
+    try:
+        at = os.stat(found.real, follow_symlinks=False)
+    except OSError:
+        return Object(found.shown, 0, "gone")
+    return Object(found.shown, at.st_size, f"{at.st_mtime_ns}-{at.st_ino}")
+
+
+def _summary(state: State, objects: int, read: int, seconds: float) -> Summary:
+    models = state.query("select count(distinct model) from rows where model != ''")[0][0]
+    blocked = state.query("select count(distinct model) from rows where model != '' and decision = 'block'")[0][0]
+    failed = state.query("select count(*) from rows where kind = 'unread'")[0][0]
+    return Summary(objects, read, int(str(models)), int(str(blocked)), int(str(failed)), seconds)
