@@ -21,6 +21,9 @@ COMPILE_ABOVE = 5_000_000
 calls: Counter[tuple[str, str]] = Counter()
 """How often each kernel ran in this process: (name, "plain" or "compiled") -> calls."""
 
+small_process = False
+"""Whether only a call that is large by itself runs compiled: Numba holds some 130 MB, which a sweep of small files does without."""
+
 _lock = threading.Lock()
 _done = 0  # work of all kernel calls of this process so far, in steps
 
@@ -47,7 +50,7 @@ class Kernel(Generic[P, R]):
         """Counts `steps` of work as done, and says whether a call of that size should run compiled."""
         global _done
         _done += steps
-        return _done > COMPILE_ABOVE
+        return (steps if small_process else _done) > COMPILE_ABOVE
 
     def compiled(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """The same by Numba, compiled or loaded from its cache at the first call."""

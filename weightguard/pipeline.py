@@ -13,7 +13,7 @@ from weightguard.judge import judge, not_judged
 from weightguard.limits import LIMITS
 from weightguard.models import DECLARATION, JUDGED_WITH, SIGNATURE, Model, assemble
 from weightguard.policy import Policy, as_json
-from weightguard.reading import Progress, read_all
+from weightguard.reading import Progress, Reading, read_all
 from weightguard.report import ModelReport, Report
 from weightguard.rules.provenance import standing
 from weightguard.stores.found import ANYWHERE, Listing, Network
@@ -42,13 +42,12 @@ def scan(request: Request, progress: Progress | None = None) -> Report:
 def scan_with_files(request: Request, progress: Progress | None = None) -> tuple[Report, Mapping[str, str]]:
     """The same, and the real file of each path that was reached from the targets."""
     listing = collect(request.targets, LIMITS, request.network)
-    return judged(listing, request, progress)
+    return judged(listing, read_all(listing, request.policy.unexplained_bytes, progress), request)
 
 
-def judged(listing: Listing, request: Request, progress: Progress | None = None) -> tuple[Report, Mapping[str, str]]:
-    """The same for files that are listed already."""
+def judged(listing: Listing, reading: Reading, request: Request) -> tuple[Report, Mapping[str, str]]:
+    """The same for files that are read already."""
     policy = request.policy
-    reading = read_all(listing, policy.unexplained_bytes, progress)
     asked = {f.shown for f in listing.files}
     models = [m for m in assemble(reading.folders) if not asked.isdisjoint(_reached_by(m))]
     if not request.read_declarations:

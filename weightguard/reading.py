@@ -6,13 +6,15 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from weightguard.archives import Contents, unpack
 from weightguard.errors import Unreadable
-from weightguard.formats import Container, Format, read, readers_of
-from weightguard.formats.hidden import dangers_in, zip_behind
+from weightguard.formats import Container, Format, header_bytes, read, readers_of
+from weightguard.formats.hidden import TAIL, dangers_in, zip_behind
 from weightguard.formats.signatures import explain
 from weightguard.limits import LIMITS
 from weightguard.models import INDEX_SUFFIX, WEIGHT_NAMES, Folder, WeightFile, companions, index_files, is_sidecar
@@ -20,8 +22,12 @@ from weightguard.stores import ByteSource, Opened
 from weightguard.stores.folder import companion, names_in
 from weightguard.stores.found import Found, Listing, joined
 from weightguard.stores.local import LocalFile
+from weightguard.stores.ranged import FIRST as HEAD
 from weightguard.tensors import DTYPE_BITS, EMPTY
 from weightguard.values import Finding, Unread
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor, Future
 
 _SLACK = 64 << 10  # bytes
 _PIECES = "torch-dcp"  # its pieces are containers themselves
@@ -60,24 +66,65 @@ def read_all(listing: Listing, unexplained_bytes: int, progress: Progress | None
 
     unexplained_bytes: how many bytes of a file that no rule explains are let be.
     """
+    if any(f.store is not None for f in listing.files):
+        from concurrent.futures import ThreadPoolExecutor  # a store answers slowly, and many requests at once
+
+        with ThreadPoolExecutor(min(LIMITS.reads_at_once, len(listing.files) + 8)) as pool:
+            return read_ahead([listing], unexplained_bytes, pool)[0](progress)
+    reader, found = _start(listing, unexplained_bytes)
+    for done, file in enumerate(found):
+        if progress is not None:
+            progress(done, len(found), file.shown)
+        reader.file(file)
+    return reader.result()
+
+
+def read_ahead(
+    listings: Sequence[Listing], unexplained_bytes: int, pool: Executor
+) -> list[Callable[[Progress | None], Reading]]:
+    """Fetches both ends of all files, then begins to read them; each result waits for its own.
+
+    Fetching and reading by turns, because threads that wait for a store and threads that compute get in each other's way.
+    """
+    started = [_start(listing, unexplained_bytes) for listing in listings]
+    ends = list(pool.map(_with_ends, [(reader, file) for reader, found in started for file in found]))
+    opened = iter(ends)
+    begun = [[pool.submit(reader.alone, file, next(opened)) for file in found] for reader, found in started]
+
+    def finish(reader: _Reader, found: Sequence[Found], reads: list[Future[_Reader]], progress: Progress | None) -> Reading:
+        for done, (file, alone) in enumerate(zip(found, reads, strict=True)):
+            if progress is not None:
+                progress(done, len(found), file.shown)
+            reader.take(alone.result())
+        reads.clear()
+        return reader.result()
+
+    return [partial(finish, reader, found, reads) for (reader, found), reads in zip(started, begun, strict=True)]
+
+
+def _with_ends(of: tuple[_Reader, Found]) -> Opened | Unreadable | None:
+    """An object of a store, opened, its header and its end fetched; None for a local file."""
+    reader, file = of
+    if file.store is None:
+        return None
+    try:
+        source = file.open(file.shown, reader.opener(file))
+        head = source.read(0, min(file.size, HEAD))
+        header = min(file.size, header_bytes(head), LIMITS.header_bytes)
+        if header > len(head):
+            source.read(0, header)
+        source.read(max(0, file.size - TAIL), min(file.size, TAIL))
+        return source
+    except Unreadable as error:
+        return error
+
+
+def _start(listing: Listing, unexplained_bytes: int) -> tuple[_Reader, list[Found]]:
     found, beside = _with_companions(listing)
     reader = _Reader({f.shown: f for f in found}, unexplained_bytes)
     reader.unread += [*listing.unread, *beside]
     reader.real.update({f.shown: f.real for f in (*found, *listing.also)})
-    if all(f.store is None for f in found):
-        for done, file in enumerate(found):
-            if progress is not None:
-                progress(done, len(found), file.shown)
-            reader.file(file)
-        return reader.result()
-    from concurrent.futures import ThreadPoolExecutor  # a store answers slowly, and many requests at once
-
-    with ThreadPoolExecutor(min(LIMITS.reads_at_once, len(found))) as pool:
-        for done, (file, alone) in enumerate(zip(found, pool.map(reader.alone, found), strict=True)):
-            if progress is not None:
-                progress(done, len(found), file.shown)
-            reader.take(alone)
-    return reader.result()
+    return reader, found
 
 
 @dataclass(frozen=True)
@@ -115,11 +162,11 @@ class _Reader:
         self.real: dict[str, str] = {}
         self._budget = [0]
 
-    def alone(self, file: Found) -> _Reader:
+    def alone(self, file: Found, opened: Opened | Unreadable | None) -> _Reader:
         """What one file says, apart from the others: for reading many at once."""
         other = _Reader(self._found, self._let_be_up_to)
         other.real[file.shown] = file.real
-        other.file(file)
+        other.file(file, opened)
         return other
 
     def take(self, other: _Reader) -> None:
@@ -137,13 +184,15 @@ class _Reader:
         self._sizes.update(other._sizes)
         self.real.update(other.real)
 
-    def file(self, file: Found) -> None:
+    def file(self, file: Found, opened: Opened | Unreadable | None = None) -> None:
         """Reads one file of the store, unless another has said what each of its bytes is."""
         part = self._parts.get(file.shown)
         if part is not None and part.container.format == _PIECES:
             return
         try:
-            with file.open(file.shown, self._opener(file)) as source:
+            if isinstance(opened, Unreadable):
+                raise opened
+            with opened or file.open(file.shown, self.opener(file)) as source:
                 self._sizes[file.real] = source.size
                 self._budget = [LIMITS.unpacked_bytes]
                 self._read(_At(file.shown), source)
@@ -264,7 +313,7 @@ class _Reader:
         self.unread.append(Unread(at.shown, why.reason, why.detail))
         self._failed[at.folder].add(at.name)
 
-    def _opener(self, file: Found) -> Callable[[str], Opened]:
+    def opener(self, file: Found) -> Callable[[str], Opened]:
         """Opens what a reader asks for beside a file: inside its folder, by the rules for links of the walk."""
 
         def beside(path: str) -> Opened:

@@ -6,6 +6,7 @@ import argparse
 import datetime
 import os
 import sys
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from weightguard.cli import exits
@@ -36,10 +37,8 @@ def run(args: argparse.Namespace) -> int:
     from weightguard.sweep.rows import Terms
     from weightguard.sweep.run import sweep
 
-    try:
-        import pyarrow  # noqa: F401 before an hour of work
-    except ImportError:
-        raise ConfigurationError("sweep needs its extra: python -m pip install 'weightguard-gate[cloud,sweep]'") from None
+    if find_spec("pyarrow") is None:  # before an hour of work
+        raise ConfigurationError("sweep needs its extra: python -m pip install 'weightguard-gate[cloud,sweep]'")
     root = args.root.rstrip("/") or args.root
     if "://" not in root and not os.path.isdir(root):
         raise ConfigurationError(f"{root}: no such folder")

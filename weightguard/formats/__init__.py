@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from dataclasses import replace
+from functools import cache
 from importlib import import_module
 from typing import cast
 
@@ -77,6 +78,11 @@ def readers_of(source: ByteSource) -> tuple[bytes, list[Format]]:
     return head, readers
 
 
+def header_bytes(head: bytes) -> int:
+    """How long these first bytes say that the header is; 0 where they don't say it."""
+    return 8 + int.from_bytes(head[:8], "little") if len(head) > 9 and head[8:9] == b"{" else 0
+
+
 def read(readers: list[Format], source: ByteSource, limits: Limits) -> Container:
     """The container that one of the readers makes of the file; raises `Unreadable` if none does."""
     collects = gc.isenabled()
@@ -92,8 +98,18 @@ def _candidates(head: bytes) -> list[Format]:
     """The readers whose signature the head has."""
     return [
         cast(Format, import_module(f"weightguard.formats.{module}"))
+        for module, offset, magic in _by_first_byte(head[:1])
+        if not magic or head.startswith(magic, offset)
+    ]
+
+
+@cache
+def _by_first_byte(first: bytes) -> list[tuple[str, int, tuple[bytes, ...]]]:
+    """Those of FORMATS that a file with this first byte may be."""
+    return [
+        (module, offset, magic)
         for module, offset, magic in FORMATS
-        if not magic or (offset >= 0 and head.startswith(magic, offset))
+        if not magic or offset > 0 or (offset == 0 and any(m[:1] == first for m in magic))
     ]
 
 

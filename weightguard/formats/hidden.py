@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from weightguard.formats._pickle.abstract import Globals
 
 _END = Struct("<4s4H2IH")  # PKWARE APPNOTE 6.3.10, section 4.3.16
-_TAIL = _END.size + 0xFFFF
+TAIL = _END.size + 0xFFFF  # bytes at the end in which a zip's directory must end
 _OPCODES = 100_000
 _STARTS = 64  # places of one stretch that are tried
 
@@ -67,7 +67,7 @@ def _pickles(data: bytes) -> Iterator[int]:
 
 def zip_behind(source: ByteSource) -> bool:
     """Whether a file that doesn't begin as a zip ends as one: who reads it from its end finds an archive."""
-    length = min(source.size, _TAIL)
+    length = min(source.size, TAIL)
     tail = source.read(source.size - length, length)
     at = tail.rfind(b"PK\5\6")
     while at >= 0:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
 from weightguard.errors import ConfigurationError
@@ -18,26 +17,14 @@ Shard = Mapping[str, Sequence[Object]]
 Done = tuple[Shard, list[Row]]
 Engine = Callable[[Iterable[dict[str, list[Object]]], Terms], Iterator[Done]]
 
-_AT_ONCE = 2  # shards in this process: one is judged while another is read
 _PER_WORKER = 4  # shards in flight for each worker of a cluster
 _KILLED = "its worker died while it was read"
 
 
 def embedded(shards: Iterable[dict[str, list[Object]]], terms: Terms) -> Iterator[Done]:
-    """In this process; what waits is the network."""
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        held: dict[Future[list[Row]], Shard] = {}
-        for shard in shards:
-            held[pool.submit(scan_shard, shard, terms)] = shard
-            while len(held) >= 2 * _AT_ONCE:
-                yield from _finished(held)
-        while held:
-            yield from _finished(held)
-
-
-def _finished(held: dict[Future[list[Row]], Shard]) -> Iterator[Done]:
-    for future in wait(held, return_when=FIRST_COMPLETED).done:
-        yield held.pop(future), future.result()
+    """In this process: a shard is read, many objects at once, then judged. Both at a time would wait for each other's turns."""
+    for shard in shards:
+        yield shard, scan_shard(shard, terms)
 
 
 def ray(shards: Iterable[dict[str, list[Object]]], terms: Terms) -> Iterator[Done]:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 from weightguard.errors import WeightguardError
+from weightguard.kernels import _jit
 from weightguard.models import is_sidecar
 from weightguard.pipeline import Request, judged
 from weightguard.policy import Policy
+from weightguard.reading import read_ahead
 from weightguard.report import ModelReport, Report
 from weightguard.stores.found import Found, Listing, Network, Store
 from weightguard.stores.targets import open_store, scheme_of
 from weightguard.values import Unread
 
+_AT_ONCE = 48  # objects; more are not faster, and take more memory
 REFUSED = "refused: "  # begins the version of what a listing found and would not follow
 
 
@@ -65,18 +69,19 @@ class Terms:
 
 def scan_shard(units: Mapping[str, Sequence[Object]], terms: Terms, spoiled: Mapping[str, str] | None = None) -> list[Row]:
     """The rows of all objects of whole units, in their order. spoiled: objects that must not be read, and why."""
+    _jit.small_process = True
+    there = {unit: objects for unit, objects in units.items() if objects}
+    request = Request([], terms.policy, terms.as_of, network=terms.network)
+    listings = [_listing(objects, terms, spoiled or {}) for objects in there.values()]
     rows: list[Row] = []
-    for unit, objects in units.items():
-        if not objects:  # gone since
-            continue
+    for listing, read, (unit, objects) in zip(
+        listings, read_ahead(listings, terms.policy.unexplained_bytes, _pool()), there.items(), strict=True
+    ):
         try:
-            rows += _rows(unit, objects, _report(objects, terms, spoiled or {}))
+            rows += _rows(unit, objects, *judged(listing, read(None), request))
         except Exception as error:
-            text = (
-                str(error)
-                if isinstance(error, WeightguardError)
-                else f"a fault of weightguard: {type(error).__name__}: {error}"
-            )
+            fault = f"a fault of weightguard: {type(error).__name__}: {error}"
+            text = str(error) if isinstance(error, WeightguardError) else fault
             rows += [unread(unit, o, "internal", text[:300]) for o in objects]
     return rows
 
@@ -86,13 +91,17 @@ def unread(unit: str, item: Object, reason: str, detail: str) -> Row:
     return Row(item.uri, item.size, item.version, unit, "unread", decision="block", reason=reason, detail=detail)
 
 
-def _report(objects: Sequence[Object], terms: Terms, spoiled: Mapping[str, str]) -> tuple[Report, Mapping[str, str]]:
+def _listing(objects: Sequence[Object], terms: Terms, spoiled: Mapping[str, str]) -> Listing:
     store = _store(terms.root, terms.network)
     lost = {o.uri: Unread(o.uri, "internal", spoiled[o.uri]) for o in objects if o.uri in spoiled}
     lost |= {o.uri: Unread(o.uri, "link", o.version) for o in objects if o.version.startswith(REFUSED)}
     files = sorted((_found(o, store) for o in objects if o.uri not in lost), key=lambda f: f.shown)
-    request = Request([o.uri for o in objects], terms.policy, terms.as_of, network=terms.network)
-    return judged(Listing(tuple(files), tuple(lost.values())), request)
+    return Listing(tuple(files), tuple(lost.values()))
+
+
+@cache
+def _pool() -> Executor:
+    return ThreadPoolExecutor(_AT_ONCE, "weightguard-read")
 
 
 @lru_cache(maxsize=8)
@@ -105,8 +114,7 @@ def _found(item: Object, store: Store | None) -> Found:
     return Found(item.uri, real, True, store, item.size, item.version, item.sha256)
 
 
-def _rows(unit: str, objects: Sequence[Object], scanned: tuple[Report, Mapping[str, str]]) -> list[Row]:
-    report, real = scanned
+def _rows(unit: str, objects: Sequence[Object], report: Report, real: Mapping[str, str]) -> list[Row]:
     uris = {o.uri for o in objects}
     of_real = {real[o.uri]: o.uri for o in objects if o.uri in real}
 

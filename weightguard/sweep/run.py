@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
@@ -19,7 +20,7 @@ from weightguard.sweep.rows import REFUSED, Object, Terms
 from weightguard.sweep.state import State
 from weightguard.version import VERSION
 
-SHARD = 500  # objects
+SHARD = 250  # objects, whose ends are held at once
 _DIED = 2  # times that a sweep may end while it reads a unit, before it is read in a process of its own
 Progress = Callable[[int, int, float], None]
 """Called with objects decided, objects to decide, and seconds since the first."""
@@ -45,6 +46,7 @@ def sweep(
     Raises `ConfigurationError`: the store can't be listed, the state can't be written, an unfinished sweep is there and not `resume`.
     """
     started = time.monotonic()
+    gc.set_threshold(50_000, 20, 100)  # rows make many small objects and few cycles
     state = State(folder)
     try:
         _agree(state, terms, resume=resume)

@@ -22,8 +22,10 @@ create table if not exists rows (
   clause text, parameters integer, operations_low real, operations_high real, reason text, detail text) without rowid;
 create index if not exists rows_by_unit on rows (unit);
 create table if not exists seen (uri text primary key, size integer, version text, sha256 text, folder text) without rowid;
+create index if not exists seen_by_folder on seen (folder);
 create table if not exists todo (unit text primary key, tries integer default 0) without rowid;
 create table if not exists folders (folder text primary key, unit text) without rowid;
+create index if not exists folders_by_unit on folders (unit);
 """
 _CHANGED = """select distinct folder from seen left join rows using (uri)
   where rows.uri is null or rows.size != seen.size or rows.version != seen.version"""
