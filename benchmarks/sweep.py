@@ -55,12 +55,7 @@ def fill(store: Any, count: int) -> None:
     if there == count // EACH * EACH:
         return
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        for _ in (
-            pool.map(lambda item: obstore.put(store, *item), objects(count), buffersize=1000)
-            if sys.version_info >= (3, 14)
-            else pool.map(lambda item: obstore.put(store, *item), objects(count))
-        ):
-            pass
+        list(pool.map(lambda item: obstore.put(store, *item), objects(count)))
 
 
 def bare(store: Any) -> tuple[int, float]:
@@ -73,8 +68,24 @@ def bare(store: Any) -> tuple[int, float]:
     return len(found), time.perf_counter() - started
 
 
+def held(process: int) -> int:
+    """KiB of memory of a process and those that it started, pages that they share counted once (PSS)."""
+    total = 0
+    pending = [process]
+    while pending:
+        pid = pending.pop()
+        try:
+            rollup = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8")
+            total += next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                pending += map(int, (task / "children").read_text(encoding="utf-8").split())
+        except (OSError, ValueError, StopIteration):
+            pass
+    return total
+
+
 def swept(bucket: str, folder: Path, engine: str, *more: str) -> tuple[str, float, int]:
-    """The words of a sweep, its seconds, and the most memory that it held."""
+    """The words of a sweep, its seconds, and the most memory (MB) that its processes held."""
     argv = [
         sys.executable,
         "-m",
@@ -92,12 +103,8 @@ def swept(bucket: str, folder: Path, engine: str, *more: str) -> tuple[str, floa
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     peak = 0
     while process.poll() is None:
-        time.sleep(0.05)
-        try:
-            status = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
-            peak = max(peak, *(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")), 0)
-        except (OSError, ValueError):
-            pass
+        time.sleep(0.2)
+        peak = max(peak, held(process.pid))
     spent = time.perf_counter() - started
     out = process.stdout.read() if process.stdout else ""
     if process.returncode != 0:

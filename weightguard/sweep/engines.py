@@ -1,4 +1,4 @@
-"""What runs `scan_shard`: threads of this process, or the workers of a Ray or Dask cluster. Engines only move shards.
+"""What runs `scan_shard`: processes of this machine, or the workers of a Ray or Dask cluster. Engines only move shards.
 
 Each takes shards as it has room, a few at a time, and gives back (units, rows) in any order. A shard that takes its worker down is
 halved until what does it stands alone, and becomes an unread row.
@@ -6,8 +6,10 @@ halved until what does it stands alone, and becomes an unread row.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
 from typing import Any
 
 from weightguard.errors import ConfigurationError
@@ -17,14 +19,40 @@ Shard = Mapping[str, Sequence[Object]]
 Done = tuple[Shard, list[Row]]
 Engine = Callable[[Iterable[dict[str, list[Object]]], Terms], Iterator[Done]]
 
+_MOST_PROCESSES = 4
 _PER_WORKER = 4  # shards in flight for each worker of a cluster
 _KILLED = "its worker died while it was read"
 
 
 def embedded(shards: Iterable[dict[str, list[Object]]], terms: Terms) -> Iterator[Done]:
-    """In this process: a shard is read, many objects at once, then judged. Both at a time would wait for each other's turns."""
-    for shard in shards:
-        yield shard, scan_shard(shard, terms)
+    """On this machine: a process a core, up to four; each reads a shard, many objects at once, then judges it."""
+    workers = min(_MOST_PROCESSES, os.cpu_count() or 1)
+    context = multiprocessing.get_context("forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn")
+    if isinstance(context, multiprocessing.context.ForkServerContext):
+        context.set_forkserver_preload(["weightguard.sweep.rows", "weightguard.rules.us_ear_4e091.entry"])  # shared pages
+    pools = [ProcessPoolExecutor(workers, context)]
+
+    def start(shard: Shard, spoiled: Mapping[str, str]) -> Future[list[Row]]:
+        try:
+            return pools[-1].submit(scan_shard, dict(shard), terms, dict(spoiled))
+        except BrokenExecutor:  # a worker died, and took the others with it
+            pools.append(ProcessPoolExecutor(workers, context))
+            return pools[-1].submit(scan_shard, dict(shard), terms, dict(spoiled))
+
+    def first(held: Mapping[Future[list[Row]], object]) -> Future[list[Row]]:
+        return next(iter(wait(held, return_when=FIRST_COMPLETED).done))
+
+    def result(future: Future[list[Row]]) -> list[Row] | None:
+        try:
+            return future.result()
+        except BrokenExecutor:
+            return None
+
+    try:
+        yield from _on_cluster(shards, 2 * workers, start, first, result)
+    finally:
+        for pool in pools:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def ray(shards: Iterable[dict[str, list[Object]]], terms: Terms) -> Iterator[Done]:
@@ -133,25 +161,6 @@ def _around_poison(shard: Shard, run: Callable[[Shard, Mapping[str, str]], list[
             pending += [part[: len(part) // 2], part[len(part) // 2 :]]
     rows = run(shard, spoiled)
     return rows if rows is not None else [unread(unit, o, "internal", _KILLED) for o in objects]
-
-
-def apart(shards: Iterable[dict[str, list[Object]]], terms: Terms) -> Iterator[Done]:
-    """Each unit in a process of its own, one after the other: for those that a sweep may have died of."""
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor
-    from concurrent.futures.process import BrokenProcessPool
-
-    def run(shard: Shard, spoiled: Mapping[str, str]) -> list[Row] | None:
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-            try:
-                return pool.submit(scan_shard, dict(shard), terms, dict(spoiled)).result()
-            except BrokenProcessPool:
-                return None
-
-    for shard in shards:
-        for unit, objects in shard.items():
-            rows = run({unit: objects}, {})
-            yield {unit: objects}, rows if rows is not None else _around_poison({unit: objects}, run)
 
 
 ENGINES: Mapping[str, Engine] = {"embedded": embedded, "ray": ray, "dask": dask}

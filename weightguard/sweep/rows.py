@@ -21,7 +21,7 @@ from weightguard.stores.found import Found, Listing, Network, Store
 from weightguard.stores.targets import open_store, scheme_of
 from weightguard.values import Unread
 
-_AT_ONCE = 48  # objects; more are not faster, and take more memory
+_AT_ONCE = 32  # objects; more are not faster, and take more memory
 REFUSED = "refused: "  # begins the version of what a listing found and would not follow
 
 

@@ -15,13 +15,12 @@ from weightguard.limits import LIMITS
 from weightguard.policy import as_json
 from weightguard.stores.found import Found
 from weightguard.stores.targets import open_store, scheme_of, shown
-from weightguard.sweep.engines import ENGINES, apart
+from weightguard.sweep.engines import ENGINES
 from weightguard.sweep.rows import REFUSED, Object, Terms
 from weightguard.sweep.state import State
 from weightguard.version import VERSION
 
 SHARD = 250  # objects, whose ends are held at once
-_DIED = 2  # times that a sweep may end while it reads a unit, before it is read in a process of its own
 Progress = Callable[[int, int, float], None]
 """Called with objects decided, objects to decide, and seconds since the first."""
 
@@ -57,13 +56,11 @@ def sweep(
         _, total = state.left()
         done = 0
         begun = time.monotonic()
-        suspects: list[dict[str, list[Object]]] = []
-        for work in (ENGINES[engine](_new(state, suspects), terms), apart(suspects, terms)):
-            for shard, rows in work:
-                state.decided(shard, rows)
-                done += sum(map(len, shard.values()))
-                if progress is not None:
-                    progress(done, total, time.monotonic() - begun)
+        for shard, rows in ENGINES[engine](state.shards(SHARD), terms):
+            state.decided(shard, rows)
+            done += sum(map(len, shard.values()))
+            if progress is not None:
+                progress(done, total, time.monotonic() - begun)
         table = os.path.join(folder, "results.parquet")
         if done or not os.path.exists(table):
             from weightguard.sweep.table import write
@@ -87,17 +84,6 @@ def _agree(state: State, terms: Terms, *, resume: bool) -> None:
     if any(said.get(name) != value for name, value in now.items()):
         state.forget()
     state.set_terms(**now)
-
-
-def _new(state: State, suspects: list[dict[str, list[Object]]]) -> Iterator[dict[str, list[Object]]]:
-    """The shards to be decided; units that sweeps have ended over again and again are put aside."""
-    for shard in state.shards(SHARD):
-        tries = state.begun(shard)
-        aside = {unit: shard.pop(unit) for unit in list(shard) if tries[unit] >= _DIED}
-        if aside:
-            suspects.append(aside)
-        if shard:
-            yield shard
 
 
 def _listing(terms: Terms) -> Iterator[Object]:

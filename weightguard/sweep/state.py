@@ -23,7 +23,7 @@ create table if not exists rows (
 create index if not exists rows_by_unit on rows (unit);
 create table if not exists seen (uri text primary key, size integer, version text, sha256 text, folder text) without rowid;
 create index if not exists seen_by_folder on seen (folder);
-create table if not exists todo (unit text primary key, tries integer default 0) without rowid;
+create table if not exists todo (unit text primary key) without rowid;
 create table if not exists folders (folder text primary key, unit text) without rowid;
 create index if not exists folders_by_unit on folders (unit);
 """
@@ -87,7 +87,7 @@ class State:
         return count + len(page)
 
     def _find_changes(self) -> None:
-        """Which units are to be decided; how often those were tried that were to be before, is kept."""
+        """Which units are to be decided."""
         db = self._db
         changed = {folder for (folder,) in db.execute(_CHANGED)}
         gone = {unit for (unit,) in db.execute(_GONE)}
@@ -102,11 +102,8 @@ class State:
         # what a unit held may be units of their own now
         within = tuple(f"{unit}/" for unit in gone)
         wanted |= {unit for folder, unit in units.items() if folder in gone or (within and folder.startswith(within))}
-        db.execute("create temp table wanted (unit text primary key) without rowid")
-        db.executemany("insert into wanted values (?)", ((u,) for u in wanted))
-        db.execute("delete from todo where unit not in (select unit from wanted)")
-        db.execute("insert or ignore into todo (unit) select unit from wanted")
-        db.execute("drop table wanted")
+        db.execute("delete from todo")
+        db.executemany("insert into todo values (?)", ((u,) for u in wanted))
 
     # ---- the work
 
@@ -137,17 +134,6 @@ class State:
     def objects(self, unit: str) -> list[Object]:
         sql = "select uri, size, version, sha256 from seen join folders using (folder) where unit = ? order by uri"
         return [Object(*row) for row in self._db.execute(sql, (unit,))]
-
-    def begun(self, units: Iterable[str]) -> dict[str, int]:
-        """Say that units are being read; returns how often that was said of each before, without an end."""
-        named = list(units)
-        with self._writing(), self._transaction():
-            before = {}
-            for unit in named:
-                found = self._db.execute("select tries from todo where unit = ?", (unit,)).fetchone()
-                before[unit] = int(found[0]) if found else 0
-            self._db.executemany("update todo set tries = tries + 1 where unit = ?", ((u,) for u in named))
-        return before
 
     def decided(self, units: Iterable[str], rows: Sequence[Row]) -> None:
         """The rows of whole units, in place of those before, in one transaction."""

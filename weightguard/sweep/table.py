@@ -21,6 +21,7 @@ def write(state: State, path: str) -> None:
         raise ConfigurationError("results are Parquet: python -m pip install 'weightguard-gate[sweep]'") from None
     kinds: dict[str, Any] = {"int64": arrow.int64(), "float64": arrow.float64(), "": arrow.string()}
     schema = arrow.schema([(name, kinds[_NUMBERS.get(name, "")]) for name in Row._fields])
+    arrow.set_memory_pool(arrow.system_memory_pool())  # which gives back what it doesn't need
     beside = f"{path}.writing"
     try:
         with ParquetWriter(beside, schema, compression="zstd") as file:
