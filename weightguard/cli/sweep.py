@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     from weightguard.sweep.rows import Terms
     from weightguard.sweep.run import sweep
 
-    if find_spec("pyarrow") is None:  # before an hour of work
+    if find_spec("duckdb") is None:  # before an hour of work
         raise ConfigurationError("sweep needs its extra: python -m pip install 'weightguard-gate[cloud,sweep]'")
     root = args.root.rstrip("/") or args.root
     if "://" not in root and not os.path.isdir(root):

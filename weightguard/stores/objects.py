@@ -10,7 +10,11 @@ from __future__ import annotations
 import datetime
 import os
 import re
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
+from operator import itemgetter
+from queue import Queue
+from threading import Thread
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,6 +24,7 @@ from weightguard.stores.found import Found, Network
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,221}")
 _ACCOUNT = re.compile(r"[a-z0-9]{3,24}\.(?:dfs|blob)\.(?:core\.windows\.net|fabric\.microsoft\.com)")
 _PAGE = 1000
+_LISTED_AT_ONCE = 6  # folders
 _REASONS: dict[str, tuple[Reason, str]] = {
     "PermissionDeniedError": ("permission", "the store refuses: check the credentials"),
     "UnauthenticatedError": ("permission", "the store wants credentials"),
@@ -81,10 +86,32 @@ class Objects:
                 if not isinstance(error, FileNotFoundError):
                     raise _unreadable(error) from error
         try:
-            for page in obstore.list(self._store, self._prefix or None, chunk_size=_PAGE):
+            for page in self._pages(self._prefix):
                 yield from (self._found(meta) for meta in page)
         except Exception as error:
             raise _unreadable(error) from error
+
+    def _pages(self, prefix: str) -> Iterator[Sequence[Any]]:
+        """All objects below a prefix in the order of their keys, a page at a time; several folders are listed at once."""
+        import obstore
+
+        pages = iter(obstore.list(self._store, prefix or None, chunk_size=_PAGE))
+        first: Sequence[Any] = next(pages, ())
+        inside = len(prefix) + 1 if prefix else 0
+        if len(first) < _PAGE or not any("/" in meta["path"][inside:] for meta in first):
+            yield first  # few, or one large folder
+            yield from pages
+            return
+        level = obstore.list_with_delimiter(self._store, prefix or None)
+        entries: list[tuple[str, Any]] = [(f"{folder}/", None) for folder in level["common_prefixes"]]
+        entries += [(meta["path"], meta) for meta in level["objects"]]
+        ahead: deque[tuple[Any, _Ahead | None]] = deque()
+        for key, meta in sorted(entries, key=itemgetter(0)):
+            ahead.append((meta, None if meta else _Ahead(self._store, key.rstrip("/"))))
+            while len(ahead) >= _LISTED_AT_ONCE:
+                yield from _of(ahead.popleft())
+        while ahead:
+            yield from _of(ahead.popleft())
 
     def beside(self, file: Found) -> dict[str, Found]:
         import obstore
@@ -125,6 +152,35 @@ class Objects:
     def _found(self, meta: Any, *, whole_folder: bool = True) -> Found:
         uri = f"{self._root}/{meta['path']}"
         return Found(uri, uri, whole_folder, self, int(meta["size"]), _version(meta))
+
+
+class _Ahead:
+    """A folder that is listed by a thread of its own, a few pages ahead of who reads them."""
+
+    def __init__(self, store: Any, prefix: str) -> None:
+        self._pages: Queue[Any] = Queue(maxsize=4)
+        Thread(target=self._run, args=(store, prefix), daemon=True).start()
+
+    def _run(self, store: Any, prefix: str) -> None:
+        import obstore
+
+        try:
+            for page in obstore.list(store, prefix, chunk_size=_PAGE):
+                self._pages.put(page)
+            self._pages.put(None)
+        except Exception as error:
+            self._pages.put(error)
+
+    def __iter__(self) -> Iterator[Sequence[Any]]:
+        while (page := self._pages.get()) is not None:
+            if isinstance(page, Exception):
+                raise page
+            yield page
+
+
+def _of(entry: tuple[Any, _Ahead | None]) -> Iterator[Sequence[Any]]:
+    meta, folder = entry
+    yield from folder if folder is not None else [[meta]]
 
 
 def _version(meta: Any) -> str:

@@ -21,6 +21,8 @@ STORES = {
     "oci": "weightguard.stores.oci",
     **dict.fromkeys(("models", "runs", "mlflow-artifacts"), "weightguard.stores.mlflow"),
 }
+IN_ORDER = frozenset({"s3", "s3a", "gs", "az", "azure", "abfs", "abfss"})
+"""Schemes whose listings come in the order of their keys."""
 _URI = re.compile(r"([a-z][a-z0-9+.-]+):/", re.IGNORECASE)
 
 

@@ -27,9 +27,7 @@ _KILLED = "its worker died while it was read"
 def embedded(shards: Iterable[dict[str, list[Object]]], terms: Terms) -> Iterator[Done]:
     """On this machine: a process a core, up to four; each reads a shard, many objects at once, then judges it."""
     workers = min(_MOST_PROCESSES, os.cpu_count() or 1)
-    context = multiprocessing.get_context("forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn")
-    if isinstance(context, multiprocessing.context.ForkServerContext):
-        context.set_forkserver_preload(["weightguard.sweep.rows", "weightguard.rules.us_ear_4e091.entry"])  # shared pages
+    context = multiprocessing.get_context("spawn")  # a fork would take this process's threads for its own
     pools = [ProcessPoolExecutor(workers, context)]
 
     def start(shard: Shard, spoiled: Mapping[str, str]) -> Future[list[Row]]:
@@ -52,7 +50,7 @@ def embedded(shards: Iterable[dict[str, list[Object]]], terms: Terms) -> Iterato
         yield from _on_cluster(shards, 2 * workers, start, first, result)
     finally:
         for pool in pools:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)
 
 
 def ray(shards: Iterable[dict[str, list[Object]]], terms: Terms) -> Iterator[Done]:

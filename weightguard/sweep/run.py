@@ -14,7 +14,7 @@ from weightguard.errors import ConfigurationError, Unreadable
 from weightguard.limits import LIMITS
 from weightguard.policy import as_json
 from weightguard.stores.found import Found
-from weightguard.stores.targets import open_store, scheme_of, shown
+from weightguard.stores.targets import IN_ORDER, open_store, scheme_of, shown
 from weightguard.sweep.engines import ENGINES
 from weightguard.sweep.rows import REFUSED, Object, Terms
 from weightguard.sweep.state import State
@@ -91,8 +91,8 @@ def _listing(terms: Terms) -> Iterator[Object]:
         yield from _local(terms.root)
         return
     try:
-        for found in open_store(terms.root, terms.network).below():
-            yield Object(found.shown, found.size, found.version, found.sha256)
+        found = (Object(f.shown, f.size, f.version, f.sha256) for f in open_store(terms.root, terms.network).below())
+        yield from found if scheme_of(terms.root) in IN_ORDER else sorted(found)
     except Unreadable as error:
         raise ConfigurationError(f"{shown(terms.root)}: {error.reason}: {error.detail}") from error
 
@@ -101,13 +101,15 @@ def _local(root: str) -> Iterator[Object]:
     from weightguard.stores.folder import collect
 
     listing = collect([root], LIMITS)
-    for found in listing.files:
-        yield _object(found)
-    for refused in listing.unread:
-        yield Object(refused.path, 0, f"{REFUSED}{refused.detail}")
+    refused = [Object(u.path, 0, f"{REFUSED}{u.detail}") for u in listing.unread]
+    yield from sorted([*map(_object, listing.files), *refused])
 
 
 def _object(found: Found) -> Object:
+    try:
+        found.shown.encode()
+    except UnicodeEncodeError:
+        return Object(found.shown.encode(errors="backslashreplace").decode(), 0, f"{REFUSED}its name is not UTF-8")
     try:
         at = os.stat(found.real, follow_symlinks=False)
     except OSError:

@@ -9,6 +9,7 @@ import contextlib
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice, pairwise
 
 from weightguard.errors import ConfigurationError
 from weightguard.models import PIPELINE
@@ -27,12 +28,10 @@ create table if not exists todo (unit text primary key) without rowid;
 create table if not exists folders (folder text primary key, unit text) without rowid;
 create index if not exists folders_by_unit on folders (unit);
 """
-_CHANGED = """select distinct folder from seen left join rows using (uri)
-  where rows.uri is null or rows.size != seen.size or rows.version != seen.version"""
-_GONE = "select distinct unit from rows where not exists (select 1 from seen where seen.uri = rows.uri)"
+_BETWEEN = "select uri, size, version, sha256 from seen where uri > ? and uri <= ?"
 _NEXT = "select unit from todo where ?1 is null or unit > ?1 order by unit limit 1000"
 _INSERT = "insert or replace into rows values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_PAGE = 10_000
+_PAGE = 5_000
 FILE = "sweep.sqlite"
 
 
@@ -66,44 +65,55 @@ class State:
     def forget(self) -> None:
         """Everything that was decided: by other terms, or of another store."""
         with self._writing():
-            self._db.executescript("delete from rows; delete from todo; delete from terms;")
+            self._db.executescript(
+                "delete from rows; delete from todo; delete from seen; delete from folders; delete from terms;"
+            )
 
     # ---- the listing
 
     def listed(self, objects: Iterable[Object]) -> int:
-        """Take a whole listing, and find out which units have changed since they were decided; returns how many objects."""
+        """Take a whole listing, in the order of its URIs, and note the units that it changes; returns how many objects there are."""
         with self._writing(), self._transaction():
-            self._db.execute("delete from seen")
-            count = 0
-            page: list[tuple[str, int, str, str, str]] = []
-            for o in objects:
-                page.append((*o, o.uri.rpartition("/")[0]))
-                if len(page) == _PAGE:
-                    self._db.executemany("insert or replace into seen values (?, ?, ?, ?, ?)", page)
-                    count += len(page)
-                    page.clear()
-            self._db.executemany("insert or replace into seen values (?, ?, ?, ?, ?)", page)
-            self._find_changes()
-        return count + len(page)
+            new, gone, count = self._differences(objects)
+            if new or gone:
+                self._note_changes(new, gone)
+        return count
 
-    def _find_changes(self) -> None:
-        """Which units are to be decided."""
+    def _differences(self, objects: Iterable[Object]) -> tuple[set[str], set[str], int]:
+        """Folders of new or changed objects, and of those that are gone; `seen` is the listing then."""
+        new: set[str] = set()
+        gone: set[str] = set()
+        last, count = "", 0
+        for page in _pages(objects):
+            uris = [o.uri for o in page]
+            if uris[0] <= last or any(a >= b for a, b in pairwise(uris)):
+                raise ConfigurationError(f"{page[0].uri}: the store lists its objects out of order: it can't be swept")
+            known = {row[0]: row for row in self._db.execute(_BETWEEN, (last, uris[-1]))}
+            changed = [(*o, o.uri.rpartition("/")[0]) for o in page if known.pop(o.uri, None) != o]
+            new |= {row[-1] for row in changed}
+            self._db.executemany("insert or replace into seen values (?, ?, ?, ?, ?)", changed)
+            gone |= self._forget_objects(known)
+            last, count = uris[-1], count + len(page)
+        gone |= self._forget_objects([uri for (uri,) in self._db.execute("select uri from seen where uri > ?", (last,))])
+        return new, gone, count
+
+    def _forget_objects(self, uris: Iterable[str]) -> set[str]:
+        self._db.executemany("delete from seen where uri = ?", [(uri,) for uri in uris])
+        return {uri.rpartition("/")[0] for uri in uris}
+
+    def _note_changes(self, new: set[str], gone: set[str]) -> None:
         db = self._db
-        changed = {folder for (folder,) in db.execute(_CHANGED)}
-        gone = {unit for (unit,) in db.execute(_GONE)}
-        if not changed and not gone:
-            db.execute("delete from todo")
-            return
+        before = dict(db.execute("select folder, unit from folders"))
         pipelines = {u.rpartition("/")[0] for (u,) in db.execute("select uri from seen where uri like ?", (f"%/{PIPELINE}",))}
-        units = {folder: unit_of(folder, pipelines) for (folder,) in db.execute("select distinct folder from seen")}
+        after = {folder: unit_of(folder, pipelines) for (folder,) in db.execute("select distinct folder from seen")}
+        wanted = {after[folder] for folder in new} | {before[folder] for folder in gone if folder in before}
+        for folder in before.keys() | after.keys():
+            units = {before.get(folder), after.get(folder)} - {None}
+            if len(units) == 2 or not units.isdisjoint(wanted):  # a model_index.json came or went
+                wanted |= {unit for unit in units if unit is not None}
         db.execute("delete from folders")
-        db.executemany("insert into folders values (?, ?)", units.items())
-        wanted = gone | {units[folder] for folder in changed}
-        # what a unit held may be units of their own now
-        within = tuple(f"{unit}/" for unit in gone)
-        wanted |= {unit for folder, unit in units.items() if folder in gone or (within and folder.startswith(within))}
-        db.execute("delete from todo")
-        db.executemany("insert into todo values (?)", ((u,) for u in wanted))
+        db.executemany("insert into folders values (?, ?)", after.items())
+        db.executemany("insert or ignore into todo values (?)", ((unit,) for unit in wanted))
 
     # ---- the work
 
@@ -177,6 +187,12 @@ class State:
         except sqlite3.Error as error:
             text = f"{self.path}: can't write the state ({error}); what is decided is kept: make room and run it again with --resume"
             raise ConfigurationError(text) from error
+
+
+def _pages(objects: Iterable[Object]) -> Iterator[list[Object]]:
+    going = iter(objects)
+    while page := list(islice(going, _PAGE)):
+        yield page
 
 
 def _hold(descriptor: int) -> None:

@@ -1,7 +1,8 @@
-"""The table of a sweep as Parquet (extra `sweep`), written beside and put in place when it is whole."""
+"""The table of a sweep as Parquet, by DuckDB (extra `sweep`): written beside, and put in place when it is whole."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import Any
 
@@ -9,27 +10,42 @@ from weightguard.errors import ConfigurationError
 from weightguard.sweep.rows import Row
 from weightguard.sweep.state import State
 
-_NUMBERS = {"size": "int64", "parameters": "int64", "operations_low": "float64", "operations_high": "float64"}
+_TYPES = {"size": "BIGINT", "parameters": "BIGINT", "operations_low": "DOUBLE", "operations_high": "DOUBLE"}
+_SETTINGS = {"memory_limit": "32MB", "threads": 1, "preserve_insertion_order": True}
+_READING: dict[str, Any] = {
+    "allow_quoted_nulls": False,  # "" is a text, nothing is no value
+    "auto_detect": False,
+    "buffer_size": 4 << 20,
+    "max_line_size": 1 << 20,
+    "parallel": False,
+}
 
 
 def write(state: State, path: str) -> None:
     """All rows, in the order of their URIs. Raises `ConfigurationError`."""
     try:
-        import pyarrow as arrow
-        from pyarrow.parquet import ParquetWriter
+        import duckdb
     except ImportError:
         raise ConfigurationError("results are Parquet: python -m pip install 'weightguard-gate[sweep]'") from None
-    kinds: dict[str, Any] = {"int64": arrow.int64(), "float64": arrow.float64(), "": arrow.string()}
-    schema = arrow.schema([(name, kinds[_NUMBERS.get(name, "")]) for name in Row._fields])
-    arrow.set_memory_pool(arrow.system_memory_pool())  # which gives back what it doesn't need
-    beside = f"{path}.writing"
+    lines, beside = f"{path}.lines", f"{path}.writing"
+    columns = {name: _TYPES.get(name, "VARCHAR") for name in Row._fields}
     try:
-        with ParquetWriter(beside, schema, compression="zstd") as file:
+        with open(lines, "w", encoding="utf-8", newline="") as file:
             for page in state.rows():
-                columns = [
-                    arrow.array(column, field.type) for column, field in zip(zip(*page, strict=True), schema, strict=True)
-                ]
-                file.write_batch(arrow.record_batch(columns, schema=schema))
+                file.writelines(",".join(map(_field, row)) + "\n" for row in page)
+        with duckdb.connect(config={**_SETTINGS, "temp_directory": f"{path}.spill"}) as db:
+            rows = db.read_csv(lines, header=False, columns=columns, delimiter=",", quotechar='"', escapechar='"', **_READING)
+            rows.write_parquet(beside, compression="zstd", row_group_size=20_480)
         os.replace(beside, path)
-    except OSError as error:
-        raise ConfigurationError(f"{path}: can't write the results: {error.strerror or error}") from error
+    except (OSError, duckdb.Error) as error:
+        raise ConfigurationError(f"{path}: can't write the results: {str(error).splitlines()[0][:300]}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            os.remove(lines)
+
+
+def _field(value: object) -> str:
+    """A value as RFC 4180 has it: a text in quotes, a number plain, nothing for no value."""
+    if isinstance(value, str):
+        return '"' + value.replace('"', '""') + '"'
+    return "" if value is None else repr(value)
