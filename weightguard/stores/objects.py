@@ -216,6 +216,11 @@ def _unreadable(error: Exception) -> Unreadable:
 
 
 def _clean(error: Exception) -> str:
-    """The first line of an error, without queries of URLs, which may hold signatures."""
-    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """What an error says, in a line, without queries of URLs, which may hold signatures."""
+    text = str(error)
+    status = re.search(r"status code: (\d{3}[A-Za-z ]*)", text)
+    code = re.search(r"<Code>(\w+)</Code>", text)
+    if status:
+        return f"the store answered {status[1].strip()}" + (f" ({code[1]})" if code else "")
+    first = (text.strip().splitlines() or [type(error).__name__])[0]
     return re.sub(r"\?[^\s\"')]*", "?...", re.sub(r"//[^/@\s]*@", "//", first))[:300]

@@ -140,7 +140,7 @@ class Web:
                 body = bytearray()
                 redirected = 300 <= answer.status < 400
                 while not redirected and len(body) < most + exact:
-                    part = answer.read(min(_CHUNK, most + exact - len(body)), decode_content=False)
+                    part = answer.read1(min(_CHUNK, most + exact - len(body)), decode_content=False)
                     if not part:
                         break
                     body += part
