@@ -127,7 +127,7 @@ class Objects:
         import obstore
 
         options: Any = {"range": (offset, offset + length)}
-        if file.version.startswith(('"', "W/")):
+        if file.version.startswith('"'):
             options["if_match"] = file.version
         try:
             answer = obstore.get(self._store, file.real.removeprefix(f"{self._root}/"), options=options)
@@ -184,8 +184,11 @@ def _of(entry: tuple[Any, _Ahead | None]) -> Iterator[Sequence[Any]]:
 
 
 def _version(meta: Any) -> str:
-    """The entity tag, or where a store has none the time of the last change."""
-    return str(meta["e_tag"] or meta["last_modified"].isoformat())
+    """The entity tag, in quotes also where a listing has none (Azure's); or where there is none the time of the last change."""
+    tag = str(meta["e_tag"] or "")
+    if not tag:
+        return str(meta["last_modified"].isoformat())
+    return tag if tag.startswith(('"', "W/")) else f'"{tag}"'
 
 
 def _plain_endpoint(scheme: str) -> bool:

@@ -54,15 +54,16 @@ def sweep(
         if objects == 0:
             raise ConfigurationError(f"{shown(terms.root)}: nothing is there")
         _, total = state.left()
-        done = 0
+        done, changed = 0, False
         begun = time.monotonic()
         for shard, rows in ENGINES[engine](state.shards(SHARD), terms):
             state.decided(shard, rows)
+            changed = True
             done += sum(map(len, shard.values()))
             if progress is not None:
                 progress(done, total, time.monotonic() - begun)
         table = os.path.join(folder, "results.parquet")
-        if done or not os.path.exists(table):
+        if changed or not os.path.exists(table):
             from weightguard.sweep.table import write
 
             write(state, table)
