@@ -38,7 +38,9 @@ def program(name: str, *more: Path) -> str:
 
 
 @contextlib.contextmanager
-def running(argv: list[str], ready: Callable[[], bool], log: Path, seconds: float = 60, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+def running(
+    argv: list[str], ready: Callable[[], bool], log: Path, seconds: float = 60, **environment: str
+) -> Iterator[subprocess.Popen[bytes]]:
     """A server for as long as it is needed."""
     with log.open("wb") as out:
         process = subprocess.Popen(argv, stdout=out, stderr=subprocess.STDOUT, env=_plain(environment))
@@ -79,12 +81,27 @@ def seaweedfs(folder: Path) -> Iterator[int]:
     """An S3 server (SeaweedFS) with one identity; yields its port."""
     weed = program("weed")
     port, ports = free_port(), [free_port() for _ in range(8)]
-    identity = {"name": "t", "credentials": [{"accessKey": KEY, "secretKey": SECRET}], "actions": ["Admin", "Read", "Write", "List"]}
+    identity = {
+        "name": "t",
+        "credentials": [{"accessKey": KEY, "secretKey": SECRET}],
+        "actions": ["Admin", "Read", "Write", "List"],
+    }
     (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
     (folder / "data").mkdir()
     argv = [weed, "server", f"-dir={folder / 'data'}", "-s3", f"-s3.config={folder / 's3.json'}", f"-s3.port={port}"]
-    argv += ["-ip=127.0.0.1", "-master.volumeSizeLimitMB=64", "-volume.max=2000", f"-master.port={ports[0]}", f"-master.port.grpc={ports[1]}"]
-    argv += [f"-volume.port={ports[2]}", f"-volume.port.grpc={ports[3]}", f"-filer.port={ports[4]}", f"-filer.port.grpc={ports[5]}"]
+    argv += [
+        "-ip=127.0.0.1",
+        "-master.volumeSizeLimitMB=64",
+        "-volume.max=2000",
+        f"-master.port={ports[0]}",
+        f"-master.port.grpc={ports[1]}",
+    ]
+    argv += [
+        f"-volume.port={ports[2]}",
+        f"-volume.port.grpc={ports[3]}",
+        f"-filer.port={ports[4]}",
+        f"-filer.port.grpc={ports[5]}",
+    ]
     argv += [f"-s3.port.grpc={ports[6]}", "-s3.port.iceberg=0", "-s3.port.lance=0"]
     with running(argv, lambda: answers(port, "/", (200, 403)), folder / "weed.log"):
         yield port

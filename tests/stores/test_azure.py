@@ -48,7 +48,12 @@ def _make_container(port: int) -> None:
     resource = f"/{ACCOUNT}/{ACCOUNT}/weights\nrestype:container"
     text = f"PUT\n\n\n\n\n\n\n\n\n\n\n\nx-ms-date:{date}\nx-ms-version:2021-08-06\n{resource}"
     signature = base64.b64encode(hmac.new(base64.b64decode(KEY), text.encode(), hashlib.sha256).digest()).decode()
-    headers = {"x-ms-date": date, "x-ms-version": "2021-08-06", "Authorization": f"SharedKey {ACCOUNT}:{signature}", "Content-Length": "0"}
+    headers = {
+        "x-ms-date": date,
+        "x-ms-version": "2021-08-06",
+        "Authorization": f"SharedKey {ACCOUNT}:{signature}",
+        "Content-Length": "0",
+    }
     connection = http.client.HTTPConnection("127.0.0.1", port)
     connection.request("PUT", f"/{ACCOUNT}/weights?restype=container", headers=headers)
     answer = connection.getresponse()

@@ -51,7 +51,9 @@ class _Handler(BaseHTTPRequestHandler):
             paths = sorted(p for p in self.server.root.rglob("*") if p.is_file())
             start = int(query.partition("cursor=")[2] or 0)
             page = paths[start : start + self.server.page]
-            items = [{"type": "file", "path": p.relative_to(self.server.root).as_posix(), "size": p.stat().st_size} for p in page]
+            items = [
+                {"type": "file", "path": p.relative_to(self.server.root).as_posix(), "size": p.stat().st_size} for p in page
+            ]
             more = start + self.server.page < len(paths)
             following = f'<http://{self.headers["Host"]}{path}?recursive=true&cursor={start + self.server.page}>; rel="next"'
             return self._json(200, items, **({"Link": following} if more else {}))

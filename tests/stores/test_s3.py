@@ -89,7 +89,9 @@ def test_what_is_not_there(bucket: Bucket, uri: str, words: str) -> None:
         weightguard.scan(uri.replace("{bucket}", bucket.name))
 
 
-def test_a_wrong_key_is_refused_and_not_shown(bucket: Bucket, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_key_is_refused_and_not_shown(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-the-secret-word")
     assert main(["scan", f"s3://{bucket.name}/m"]) == 2
     said = capsys.readouterr().err

@@ -1,0 +1,256 @@
+"""What a service decides, and what it remembers of it: allow-listed places, a bounded queue, the log before every answer.
+
+Whatever can't be decided in time, or written to the log, is an error, which clients treat as a block.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import hashlib
+import os
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+from starlette.responses import JSONResponse, Response
+
+from weightguard.errors import ConfigurationError, Unreadable
+from weightguard.gates.log import DecisionLog
+from weightguard.limits import LIMITS
+from weightguard.pipeline import Request, judged
+from weightguard.policy import Policy
+from weightguard.reading import read_all
+from weightguard.report import Report
+from weightguard.stores.found import Listing, Network
+from weightguard.stores.targets import collect, scheme_of, shown
+from weightguard.version import VERSION
+
+NETWORK = Network(seconds=5.0, retries=1, private=False, redirects=True)
+"""How far a service goes for a URI that a caller names: to public addresses, and not for long."""
+HEAD = 512  # bytes of a file that the Hub's clients show before they send it
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a service runs by.
+
+    roots: real folders, and stores: beginnings of URIs, below which it decides. tokens: SHA-256 of the bearer tokens, empty: none
+    asked. routes: a policy of its own for each name. workers: scans at once; waiting: requests that may wait for one; seconds:
+    until a decision is given up. network: how far it may go for a URI. secret: of webhooks, empty: none are taken.
+    """
+
+    policy: Policy
+    roots: tuple[str, ...]
+    log: str
+    tokens: frozenset[str] = frozenset()
+    workers: int = 2
+    waiting: int = 64
+    seconds: float = 30.0
+    stores: tuple[str, ...] = ()
+    routes: Mapping[str, Policy] = field(default_factory=dict)
+    network: Network = NETWORK
+    secret: bytes = b""
+
+
+class Refused(Exception):
+    """A place that a caller may not name: status and message."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Known(NamedTuple):
+    """A decision that was made: its id, "allow" or "block", and the mark of what it was made of."""
+
+    id: str
+    decision: str
+    mark: str
+
+
+@dataclass
+class Decisions:
+    """The decisions of one policy. A scan that was given up keeps its thread until it ends."""
+
+    settings: Settings
+    policy: Policy
+    log: DecisionLog
+    pool: ThreadPoolExecutor
+    held: int = 0
+    known: dict[str, Known] = field(default_factory=dict)  # by the place
+    files: dict[tuple[str, int, str], str] = field(
+        default_factory=dict
+    )  # name, size, SHA-256 of the first bytes -> decision id
+    queued: dict[str, asyncio.Task[Response]] = field(default_factory=dict)
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    spent: float = 0.0
+
+    def place(self, named: object) -> str:
+        """The real path or the URI that a caller names. Raises `Refused` for one that is not below what the service was given."""
+        if not isinstance(named, str) or not named or "\0" in named or len(named) > 4096:
+            raise Refused(400, "name a path or a URI")
+        if scheme_of(named) is None:
+            real = os.path.realpath(named)
+            if not any(real == root or real.startswith(root.rstrip(os.sep) + os.sep) for root in self.settings.roots):
+                raise Refused(403, "the path is not below a folder that this gate was given (--root)")
+            if not os.path.exists(real):
+                raise Refused(404, "there is no such file or folder")
+            return real
+        parts = named.split("/")
+        if ".." in parts or "\\" in named or any(c.isspace() for c in named):
+            raise Refused(400, "a URI without .. and spaces")
+        if not any(named == s or named.startswith(s if s.endswith(("/", ":")) else s + "/") for s in self.settings.stores):
+            raise Refused(403, "the URI is not below a store that this gate was given (--store)")
+        return named
+
+    def queue(self, place: str) -> bool:
+        """Decide in the background; False where too many wait."""
+        if place in self.queued:
+            return True
+        if self.held >= self.settings.workers + self.settings.waiting:
+            return False
+        task = asyncio.get_running_loop().create_task(self.decided(place))
+        self.queued[place] = task
+        task.add_done_callback(lambda _: self.queued.pop(place, None))
+        return True
+
+    async def still(self, place: str) -> Known | None:
+        """What was decided of a place, if nothing there has changed since."""
+        known = self.known.get(place)
+        if known is None:
+            return None
+        try:
+            async with asyncio.timeout(self.settings.seconds):
+                mark = await asyncio.get_running_loop().run_in_executor(self.pool, self._mark, place)
+        except (TimeoutError, ConfigurationError, Unreadable):
+            return None
+        return known if mark == known.mark else None
+
+    async def decided(self, place: str) -> Response:
+        """The decision on a place."""
+        return await self.answered(shown(place), lambda: self._scan(place), place)
+
+    async def answered(self, name: str, work: Callable[[], tuple[Report, str]], place: str | None = None) -> Response:
+        """Wait for room, scan, write the log, answer; in that order, so that nothing is answered that is not written.
+
+        work: gives the report, and the mark of what it was made of.
+        """
+        if self.held >= self.settings.workers + self.settings.waiting:
+            self.counts["none", "busy"] += 1
+            return error(503, "too many requests are waiting: nothing is allowed; try again", {"Retry-After": "1"})
+        self.held += 1
+        started = time.monotonic()
+        try:
+            async with asyncio.timeout(self.settings.seconds):
+                report, mark = await asyncio.get_running_loop().run_in_executor(self.pool, work)
+            entry = _entry(name, report, self.policy) | {"mark": mark}
+            head = await asyncio.to_thread(self.log.append, entry)
+        except TimeoutError:
+            self.counts["none", "time"] += 1
+            return error(503, "not decided in time: nothing is allowed", {"Retry-After": "5"})
+        except Refused as refused:
+            return error(refused.status, str(refused), {"Retry-After": "1"})
+        except ConfigurationError as wrong:
+            self.counts["none", "refused"] += 1
+            return error(422, f"can't be decided: {wrong.problems[0]}"[:500])
+        except OSError as failed:
+            self.counts["none", "log"] += 1
+            return error(503, f"the decision could not be written: nothing is allowed ({failed.strerror})")
+        except Exception as fault:  # a fault of ours allows nothing
+            self.counts["none", "fault"] += 1
+            return error(500, f"a fault of weightguard: nothing is allowed ({type(fault).__name__})")
+        finally:
+            self.held -= 1
+            self.spent += time.monotonic() - started
+        if place is not None:
+            self.known[place] = Known(str(entry["id"]), str(entry["decision"]), mark)
+        if entry["decision"] == "allow":
+            self._remember(report, str(entry["id"]))
+        self.counts[entry["decision"], "unread" if report.unread else "decided" if report.models else "no model"] += 1
+        return JSONResponse({**entry, "log": head, "report": report.to_dict()})
+
+    def _scan(self, place: str) -> tuple[Report, str]:
+        """The report on a place, and its mark: `Refused` where it changed between listing and judging."""
+        request = Request([place], self.policy, datetime.date.today(), network=self.settings.network)
+        listing = collect([place], LIMITS, self.settings.network)
+        mark = _mark(listing)
+        report, _ = judged(listing, read_all(listing, self.policy.unexplained_bytes, None), request)
+        if self._mark(place) != mark:
+            raise Refused(503, "changed while it was read: nothing is allowed; try again")
+        return report, mark
+
+    def _mark(self, place: str) -> str:
+        return _mark(collect([place], LIMITS, self.settings.network))
+
+    def _remember(self, report: Report, id: str) -> None:
+        """The local files of an allowed report, as a client of the Hub shows them before it sends them."""
+        for m in report.models:
+            for file in m.files:
+                with contextlib.suppress(OSError), open(file.path, "rb") as opened:
+                    digest = hashlib.sha256(opened.read(HEAD)).hexdigest()
+                    self.files[os.path.basename(file.path), file.bytes, digest] = id
+
+
+def without_beside(policy: Policy) -> Policy:
+    """A policy in which what lies beside the weights, which was written by whoever brought them, clears nothing."""
+    return replace(policy, declarations="given") if policy.declarations == "any" else policy
+
+
+def error(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    """An answer that allows nothing."""
+    return JSONResponse({"decision": "block", "error": message}, status, headers)
+
+
+def why(content: Mapping[str, Any]) -> str:
+    """One line of what a decision says, for a client that shows no more."""
+    for m in content["report"]["models"]:
+        if m["decision"] == "block":
+            v = next((v for v in m["verdicts"] if v["status"] != "not_controlled"), None)
+            text = f"{v['status']} under {v['clause']}" if v else "; ".join(m.get("missing", [])) or "a finding blocks it"
+            return f"weightguard blocked {m['path']}: {text} (decision {content['id']})"
+    for u in content["report"]["unread"]:
+        return f"weightguard could not read {u['path']}: {u['reason']} (decision {content['id']})"
+    return f"weightguard found no model to decide on (decision {content['id']})"
+
+
+def _mark(listing: Listing) -> str:
+    """A mark that changes where a file is added, removed or written to: of names, sizes, versions and times, not of content."""
+    found = hashlib.sha256()
+    for file in listing.files:
+        version = file.version
+        if file.store is None:
+            with contextlib.suppress(OSError):
+                s = os.stat(file.real)
+                version = f"{s.st_size} {s.st_mtime_ns} {s.st_ino}"
+        found.update(f"{file.shown}\0{file.size}\0{version}\n".encode("utf-8", "surrogateescape"))
+    for unread in listing.unread:
+        found.update(f"{unread.path}\0{unread.reason}\n".encode("utf-8", "surrogateescape"))
+    return found.hexdigest()
+
+
+def _entry(name: str, report: Report, policy: Policy) -> dict[str, Any]:
+    """What the log keeps of a decision. Where there is no model, nothing was decided, so nothing is allowed."""
+    return {
+        "id": uuid.uuid4().hex,
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
+        "asked": name,
+        "decision": report.decision if report.models else "block",
+        "models": [
+            {
+                "path": m.path,
+                "decision": m.decision,
+                "verdicts": [{"regime": v.regime, "status": v.status, "clause": v.clause} for v in m.verdicts],
+                "files": [{"path": f.path, "bytes": f.bytes} for f in m.files],
+            }
+            for m in report.models
+        ],
+        "unread": len(report.unread),
+        "policy": policy.sha256 or policy.source,
+        "version": VERSION,
+    }
