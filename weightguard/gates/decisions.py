@@ -207,18 +207,6 @@ def error(status: int, message: str, headers: Mapping[str, str] | None = None) -
     return JSONResponse({"decision": "block", "error": message}, status, headers)
 
 
-def why(content: Mapping[str, Any]) -> str:
-    """One line of what a decision says, for a client that shows no more."""
-    for m in content["report"]["models"]:
-        if m["decision"] == "block":
-            v = next((v for v in m["verdicts"] if v["status"] != "not_controlled"), None)
-            text = f"{v['status']} under {v['clause']}" if v else "; ".join(m.get("missing", [])) or "a finding blocks it"
-            return f"weightguard blocked {m['path']}: {text} (decision {content['id']})"
-    for u in content["report"]["unread"]:
-        return f"weightguard could not read {u['path']}: {u['reason']} (decision {content['id']})"
-    return f"weightguard found no model to decide on (decision {content['id']})"
-
-
 def _mark(listing: Listing) -> str:
     """A mark that changes where a file is added, removed or written to: of names, sizes, versions and times, not of content."""
     found = hashlib.sha256()

@@ -81,6 +81,10 @@ class Artifact:
                 raise Unreadable("malformed", "an index with an entry that has no digest")
             yield from self._layers(self._registry.manifest(self._name, digest)[0], f"{self._root}/{digest[7:19]}")
 
+    def of_manifest(self, manifest: Mapping[str, Any]) -> Iterator[Found]:
+        """The layers of a manifest that is at hand."""
+        return self._layers(manifest, self._root)
+
     def beside(self, file: Found) -> dict[str, Found]:
         return {f.name: f for f in self.below() if f.folder == file.folder}
 

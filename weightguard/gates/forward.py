@@ -1,0 +1,59 @@
+"""Requests passed on to the service behind a gate, bodies as streams: the gate keeps none of them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
+
+import httpx
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response, StreamingResponse
+
+from weightguard.gates.decisions import error
+
+# RFC 9110, section 7.6.1: of one connection only; and what the next client sets by itself
+_HOP = frozenset(
+    "connection keep-alive proxy-authenticate proxy-authorization te trailer transfer-encoding upgrade host".split()
+)
+
+
+class Upstream:
+    """A service behind the gate. `base`: its address, without a path."""
+
+    def __init__(self, base: str) -> None:
+        self.base = base.rstrip("/")
+        self._client = httpx.AsyncClient(timeout=httpx.Timeout(30, read=300, write=300), follow_redirects=False)
+
+    async def send(self, request: HttpRequest, body: bytes | None = None) -> Response:
+        """The answer to a request; `body` in place of its own, which was read already."""
+        headers = [(k, v) for k, v in request.headers.items() if k.lower() not in _HOP]
+        path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        content: bytes | AsyncIterator[bytes] | None = body
+        if body is None and request.method not in ("GET", "HEAD"):
+            content = request.stream()
+        try:
+            sent = self._client.build_request(request.method, self.base + path, headers=headers, content=content)
+            answer = await self._client.send(sent, stream=True)
+        except httpx.HTTPError as failed:
+            return error(502, f"the service behind this gate does not answer: {type(failed).__name__}")
+        kept = [(k, self._here(k, v, request)) for k, v in answer.headers.items() if k.lower() not in _HOP]
+        found = StreamingResponse(answer.aiter_raw(), answer.status_code, background=None)
+        found.raw_headers = [(k.encode(), v.encode()) for k, v in kept]
+        return found
+
+    async def put(self, path: str, content: bytes, headers: dict[str, str], method: str = "PUT") -> httpx.Response:
+        """A request of the gate's own."""
+        return await self._client.request(
+            method, self.base + path if path.startswith("/") else path, content=content, headers=headers
+        )
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    def _here(self, name: str, value: str, request: HttpRequest) -> str:
+        """Addresses of the service behind, as addresses of the gate: a client must not go around it."""
+        if name.lower() in ("location", "link") and self.base in value:
+            return value.replace(self.base, f"{request.url.scheme}://{request.url.netloc}")
+        if name.lower() == "location" and urlsplit(value).netloc == urlsplit(self.base).netloc:
+            return urlsplit(value)._replace(scheme=request.url.scheme, netloc=request.url.netloc).geturl()
+        return value

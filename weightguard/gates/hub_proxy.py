@@ -1,0 +1,139 @@
+"""In front of the Hugging Face Hub, as $HF_ENDPOINT: an upload is refused at its first request unless its weights were allowed.
+
+Every upload of huggingface_hub, the streamed one too, begins with `preupload`, which names each file with its size and its first 512
+bytes. A file passes if a decision of this gate allowed one of that name, size and beginning, or if it is a small text that is named
+like no weights. `commit` then takes only paths that passed. Whoever reaches the Hub without the gate is not stopped by it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from starlette.requests import Request as HttpRequest
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from weightguard.gates.decisions import HEAD, Decisions
+from weightguard.gates.forward import Upstream
+from weightguard.gates.requests import read_body
+from weightguard.limits import LIMITS
+from weightguard.models import WEIGHT_NAMES
+
+_MOST = 256 << 20  # bytes of a commit: small files are in it as base64
+_UPLOAD = re.compile(r"/api/(?P<repo>(?:models|datasets|spaces)/[^/]+(?:/[^/]+)?)/(?P<step>preupload|commit)/(?P<revision>.+)")
+_LFS = re.compile(r"/(?P<repo>.+?)(?:\.git)?/info/lfs/(?:objects/batch|locks.*)")
+_TOKEN = re.compile(r"/api/(?P<repo>(?:models|datasets|spaces)/[^/]+(?:/[^/]+)?)/xet-write-token/(?P<revision>.+)")
+_OTHER_UPLOADS = re.compile(r"/api/buckets/|/api/resource-groups/.*upload|/git-receive-pack|/upload")
+_KEPT = 1_000_000  # paths that passed
+
+
+class HubGate:
+    """The Hub's whole address space."""
+
+    def __init__(self, decisions: Decisions, hub: str) -> None:
+        self._decisions = decisions
+        self._upstream = Upstream(hub)
+        self._passed: dict[tuple[str, str], int] = {}  # repository and path -> size
+
+    def routes(self) -> list[BaseRoute]:
+        methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+        return [Route("/{path:path}", self.request, methods=methods)]
+
+    async def request(self, request: HttpRequest) -> Response:
+        """Any request of a client of the Hub."""
+        path = request.url.path
+        found = _UPLOAD.fullmatch(path)
+        if request.method == "POST" and found is not None:
+            return await self._upload(request, found["repo"], found["step"])
+        if (token := _TOKEN.fullmatch(path)) is not None and not any(repo == token["repo"] for repo, _ in self._passed):
+            return _refused("no file of this repository has passed the gate")
+        if request.method != "GET" and request.method != "HEAD":
+            if _OTHER_UPLOADS.search(path):
+                return _refused("this way to upload is not gated, so it is closed: use hf upload")
+            if (lfs := _LFS.fullmatch(path)) is not None:
+                return await self._lfs(request, lfs["repo"])
+        return await self._upstream.send(request)
+
+    async def _upload(self, request: HttpRequest, repo: str, step: str) -> Response:
+        body = await read_body(request, _MOST)
+        if body is None:
+            return _refused("a request longer than any")
+        try:
+            refused = list(self._preupload(repo, json.loads(body)) if step == "preupload" else self._commit(repo, body))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return _refused("a request that can't be read")
+        return _refused(refused[0]) if refused else await self._upstream.send(request, body)
+
+    def _preupload(self, repo: str, content: Mapping[str, Any]) -> Iterator[str]:
+        for file in content["files"]:
+            path, size, sample = str(file["path"]), int(file["size"]), base64.b64decode(file.get("sample") or "")
+            if not (_is_text(path, size, sample) or self._allowed(path, size, sample)):
+                yield (
+                    f"{path} ({size} bytes) was not decided here: weightguard scan it, or POST its path to /v1/decide of this gate,"
+                    " then upload again"
+                )
+                continue
+            if len(self._passed) >= _KEPT:
+                self._passed.clear()  # they pass again
+            self._passed[repo, path] = size
+
+    def _commit(self, repo: str, body: bytes) -> Iterator[str]:
+        for line in body.splitlines():
+            if not line.strip():
+                continue
+            entry = json.loads(line)
+            value = entry["value"]
+            if entry["key"] not in ("file", "lfsFile"):
+                continue
+            size = self._passed.get((repo, str(value["path"])))
+            if entry["key"] == "file":
+                sent = (
+                    base64.b64decode(value["content"]) if value.get("encoding") == "base64" else str(value["content"]).encode()
+                )
+                if size is None and not _is_text(value["path"], len(sent), sent[:HEAD]):
+                    yield f"{value['path']} did not pass this gate"
+                elif size is not None and size != len(sent):
+                    yield f"{value['path']} is not the file that passed this gate"
+            elif size is None or size != int(value.get("size", -1)):
+                yield f"{value['path']} did not pass this gate"
+
+    async def _lfs(self, request: HttpRequest, repo: str) -> Response:
+        """The LFS batch: sizes must be those of files that passed."""
+        body = await read_body(request, _MOST)
+        kind = repo if repo.startswith(("datasets/", "spaces/")) else f"models/{repo}"
+        sizes = {size for (known, _), size in self._passed.items() if known == kind}
+        try:
+            content = json.loads(body or b"")
+            ours = all(int(o["size"]) in sizes for o in content.get("objects", [])) or content.get("operation") == "download"
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            ours = False
+        return (
+            await self._upstream.send(request, body)
+            if ours and body is not None
+            else _refused("objects that did not pass this gate")
+        )
+
+    def _allowed(self, path: str, size: int, sample: bytes) -> bool:
+        digest = hashlib.sha256(sample[:HEAD]).hexdigest()
+        return len(sample) == min(size, HEAD) and (path.rpartition("/")[2], size, digest) in self._decisions.files
+
+
+def _is_text(path: str, size: int, sample: bytes) -> bool:
+    """A small file that begins as text and is named like no weights."""
+    try:
+        text = sample.decode("utf-8", "strict") if len(sample) < HEAD else sample[:-4].decode("utf-8", "strict")
+    except UnicodeDecodeError:
+        return False
+    plain = all(c.isprintable() or c in "\t\r\n\f" for c in text)
+    return plain and size <= LIMITS.text_bytes and not path.lower().endswith(WEIGHT_NAMES)
+
+
+def _refused(message: str) -> Response:
+    """What `hf upload` prints: the header X-Error-Message."""
+    text = f"weightguard: {message}"[:400].encode("ascii", "replace").decode()
+    return JSONResponse({"error": text}, 403, {"X-Error-Message": text})

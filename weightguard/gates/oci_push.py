@@ -1,0 +1,134 @@
+"""In front of an OCI registry: everything passes, but a manifest only once what its layers hold is allowed.
+
+A blob that no manifest names is not reachable, so the manifest is where weights leave (distribution specification 1.1, "Pushing
+manifests"). An allowed one gets the report attached: an artifact whose `subject` it is, found by the referrers API or its tag schema.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import re
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.requests import Request as HttpRequest
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from weightguard.gates.decisions import Decisions
+from weightguard.gates.forward import Upstream
+from weightguard.gates.requests import read_body
+from weightguard.gates.words import why
+from weightguard.pipeline import Request, judged
+from weightguard.reading import read_all
+from weightguard.report import Report
+from weightguard.stores.found import ANYWHERE, Listing
+from weightguard.stores.oci import Artifact
+
+REPORT = "application/vnd.weightguard.report.v1+json"
+_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+_INDEX = "application/vnd.oci.image.index.v1+json"
+_INDEXES = (_INDEX, "application/vnd.docker.distribution.manifest.list.v2+json")
+_EMPTY = "application/vnd.oci.empty.v1+json"
+_PATH = re.compile(r"/v2/(?P<name>[a-z0-9][a-z0-9._/-]*)/manifests/(?P<reference>[\w:.-]+)")
+_MOST = 8 << 20  # bytes of a manifest
+
+
+class PushGate:
+    """The registry's address space, /v2/."""
+
+    def __init__(self, decisions: Decisions, registry: str) -> None:
+        self._decisions = decisions
+        self._upstream = Upstream(registry)
+        self._host = urlsplit(registry).netloc
+
+    def routes(self) -> list[BaseRoute]:
+        methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+        return [Route("/v2/{path:path}", self.request, methods=methods)]
+
+    async def request(self, request: HttpRequest) -> Response:
+        """Any request of the distribution specification."""
+        found = _PATH.fullmatch(request.url.path)
+        if request.method != "PUT" or found is None:
+            if request.method == "PUT" and "/manifests/" in request.url.path:
+                return _denied(400, "weightguard: not the address of a manifest")
+            return await self._upstream.send(request)
+        return await self._push(request, found["name"], found["reference"])
+
+    async def _push(self, request: HttpRequest, name: str, reference: str) -> Response:
+        body = await read_body(request, _MOST)
+        if body is None:
+            return _denied(413, "weightguard: a manifest of more than 8 MiB")
+        try:
+            manifest = json.loads(body)
+        except (ValueError, RecursionError):
+            manifest = None
+        if not isinstance(manifest, dict):
+            return _denied(400, "weightguard: no manifest")
+        if manifest.get("artifactType") == REPORT or "manifests" in manifest or request.headers.get("content-type") in _INDEXES:
+            if isinstance(manifest.get("layers"), list) and manifest.get("artifactType") != REPORT:
+                return _denied(400, "weightguard: a manifest that is an index too")
+            if manifest.get("artifactType") == REPORT:
+                return _denied(403, "weightguard: reports are attached by the gate itself")
+            return await self._upstream.send(request, body)  # it only names manifests, each of which was pushed through here
+        answer = await self._decisions.answered(f"oci://{self._host}/{name}:{reference}", lambda: self._judge(name, manifest))
+        content = json.loads(bytes(answer.body))
+        if answer.status_code != 200:
+            return _denied(answer.status_code, f"weightguard: {content['error']}")
+        holds_weights = bool(content["report"]["models"]) or bool(content["report"]["unread"])
+        blocked = content["report"]["summary"]["blocked"] or content["decision"] == "block"
+        if holds_weights and blocked:
+            return _denied(403, why(content))
+        if not holds_weights and any(f["severity"] == "critical" for f in content["report"]["findings"]):
+            return _denied(403, f"weightguard blocked it: {content['report']['findings'][0]['message']}")
+        sent = await self._upstream.send(request, body)
+        if sent.status_code == 201 and holds_weights:
+            subject = {"mediaType": manifest.get("mediaType", _MANIFEST), "digest": _digest(body), "size": len(body)}
+            await self._attach(name, subject, json.dumps(content["report"]).encode(), request)
+        return sent
+
+    def _judge(self, name: str, manifest: dict[str, Any]) -> tuple[Report, str]:
+        artifact = Artifact(self._host, name, "latest", ANYWHERE)
+        files = sorted(artifact.of_manifest(manifest), key=lambda f: f.shown)
+        listing = Listing(tuple(files))
+        policy = self._decisions.policy
+        request = Request([], policy, datetime.date.today(), network=ANYWHERE)
+        return judged(listing, read_all(listing, policy.unexplained_bytes, None), request)[0], ""
+
+    async def _attach(self, name: str, subject: dict[str, Any], report: bytes, request: HttpRequest) -> None:
+        """The report as an artifact that refers to the manifest; on a registry without referrers, an index under its tag."""
+        headers = {"Authorization": request.headers["authorization"]} if "authorization" in request.headers else {}
+        for content in (report, b"{}"):
+            started = await self._upstream.put(f"/v2/{name}/blobs/uploads/", b"", headers, "POST")
+            at = started.headers.get("location", "")
+            if started.status_code != 202 or not at:
+                return
+            at += ("&" if "?" in at else "?") + f"digest={_digest(content)}"
+            await self._upstream.put(at, content, {**headers, "Content-Type": "application/octet-stream"})
+        artifact = {
+            "schemaVersion": 2,
+            "mediaType": _MANIFEST,
+            "artifactType": REPORT,
+            "config": {"mediaType": _EMPTY, "digest": _digest(b"{}"), "size": 2},
+            "layers": [{"mediaType": REPORT, "digest": _digest(report), "size": len(report)}],
+            "subject": subject,
+        }
+        body = json.dumps(artifact).encode()
+        put = await self._upstream.put(f"/v2/{name}/manifests/{_digest(body)}", body, {**headers, "Content-Type": _MANIFEST})
+        if put.status_code != 201 or "oci-subject" in put.headers:
+            return
+        entry = {"mediaType": _MANIFEST, "digest": _digest(body), "size": len(body), "artifactType": REPORT}
+        index = json.dumps({"schemaVersion": 2, "mediaType": _INDEX, "manifests": [entry]}).encode()
+        tag = subject["digest"].replace(":", "-")
+        await self._upstream.put(f"/v2/{name}/manifests/{tag}", index, {**headers, "Content-Type": _INDEX})
+
+
+def _digest(content: bytes) -> str:
+    return "sha256:" + hashlib.sha256(content).hexdigest()
+
+
+def _denied(status: int, message: str) -> Response:
+    """An error as registries answer them (distribution specification, "Error codes")."""
+    return JSONResponse({"errors": [{"code": "DENIED", "message": message, "detail": None}]}, status)
