@@ -112,11 +112,9 @@ class HubGate:
             ours = all(int(o["size"]) in sizes for o in content.get("objects", [])) or content.get("operation") == "download"
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             ours = False
-        return (
-            await self._upstream.send(request, body)
-            if ours and body is not None
-            else _refused("objects that did not pass this gate")
-        )
+        if not ours or body is None:
+            return _refused("objects that did not pass this gate")
+        return await self._upstream.send(request, body)
 
     def _allowed(self, path: str, size: int, sample: bytes) -> bool:
         digest = hashlib.sha256(sample[:HEAD]).hexdigest()

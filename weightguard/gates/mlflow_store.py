@@ -4,8 +4,8 @@ A plugin of the tracking server (entry point `mlflow.model_registry_store`): sta
 
     mlflow server --registry-store-uri weightguard+sqlite:///registry.db ...
 
-$WEIGHTGUARD_GATE is the address of a `weightguard serve` that reaches the artifacts, $WEIGHTGUARD_GATE_TOKEN its token. The gate decides
-and logs; a tag of the registry is believed in nothing. No answer, or any but "allow", refuses.
+$WEIGHTGUARD_GATE is the address of a `weightguard serve` that reaches the artifacts, $WEIGHTGUARD_GATE_TOKEN its token. The gate
+decides and logs; a tag of the registry is believed in nothing. No answer, or any but "allow", refuses.
 """
 
 from __future__ import annotations

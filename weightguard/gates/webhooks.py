@@ -51,9 +51,8 @@ class Webhooks:
             return JSONResponse({"queued": False, "reason": "not the creation of a model version"}, 202)
         answer = self._queued(data.get("source"))
         if answer.status_code == 202:
-            task = asyncio.get_running_loop().create_task(
-                self._tag(str(data.get("name")), str(data.get("version")), str(data["source"]))
-            )
+            named = (str(data.get("name")), str(data.get("version")), str(data["source"]))
+            task = asyncio.get_running_loop().create_task(self._tag(*named))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
         return answer

@@ -1,0 +1,102 @@
+"""`hf upload FOLDER`, the real command, through the gate as HF_ENDPOINT: a 405B layout is stopped before any byte, a small one passes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.gates.hub_server import Hub
+from tests.gates.serving import Serving, serving
+from tests.layouts import write_small
+from weightguard.demo.layouts import llama_405b
+from weightguard.demo.write import write_model
+
+pytest.importorskip("httpx")
+pytest.importorskip("huggingface_hub")
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    server = Hub()
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def gate(hub: Hub, tmp_path: Path) -> Iterator[Serving]:
+    with serving(tmp_path, "--hub", hub.url, "--root", str(tmp_path)) as found:
+        yield found
+
+
+def upload(gate: Serving, folder: Path, home: Path) -> subprocess.CompletedProcess[str]:
+    hf = str(Path(sys.executable).parent / "hf")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
+    environment |= {"HF_ENDPOINT": gate.url, "HF_TOKEN": "hf_x", "HF_HOME": str(home), "NO_COLOR": "1"}
+    argv = [hf, "upload", "o/m", str(folder), "--repo-type", "model"]
+    return subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def test_not_decided_is_stopped_with_words(gate: Serving, hub: Hub, tmp_path: Path) -> None:
+    write_model(str(tmp_path / "big"), llama_405b())
+    done = upload(gate, tmp_path / "big", tmp_path / "home")
+    assert done.returncode == 1
+    said = done.stdout + done.stderr
+    assert "weightguard: model.safetensors" in said and "was not decided here" in said
+    assert hub.files == [] and hub.bytes < 10_000
+
+
+def test_decided_and_blocked_is_stopped(gate: Serving, hub: Hub, tmp_path: Path) -> None:
+    write_model(str(tmp_path / "big"), llama_405b())
+    status, answer = gate.decide(str(tmp_path / "big"))
+    assert status == 200 and answer["decision"] == "block"
+    assert upload(gate, tmp_path / "big", tmp_path / "home").returncode == 1
+    assert hub.files == []
+
+
+def test_decided_and_allowed_passes(gate: Serving, hub: Hub, tmp_path: Path) -> None:
+    write_small(tmp_path / "small")
+    (tmp_path / "small" / "README.md").write_text("# small\n")
+    assert upload(gate, tmp_path / "small", tmp_path / "home").returncode == 1
+    assert gate.decide(str(tmp_path / "small"))[1]["decision"] == "allow"
+    done = upload(gate, tmp_path / "small", tmp_path / "home")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert set(hub.files) == {"README.md", "config.json", "model.safetensors"}
+
+
+def test_another_file_of_that_name_and_size_is_stopped(gate: Serving, hub: Hub, tmp_path: Path) -> None:
+    write_small(tmp_path / "small")
+    gate.decide(str(tmp_path / "small"))
+    write_small(tmp_path / "other")
+    path = tmp_path / "other" / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[100] ^= 1
+    path.write_bytes(content)
+    assert upload(gate, tmp_path / "other", tmp_path / "home").returncode == 1
+    assert hub.files == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/api/models/o/m/commit/main", b'{"key":"lfsFile","value":{"path":"a.bin","oid":"x","size":5}}'),
+        ("POST", "/api/models/o/m/commit/main", b'{"key":"file","value":{"path":"a.bin","content":"AAAA","encoding":"base64"}}'),
+        ("POST", "/api/models/o/m/commit/main", b"not json"),
+        ("POST", "/api/models/o/m/preupload/main", b"[]"),
+        ("POST", "/o/m.git/info/lfs/objects/batch", b'{"operation":"upload","objects":[{"oid":"x","size":5}]}'),
+        ("GET", "/api/models/o/m/xet-write-token/main", None),
+        ("POST", "/o/m.git/git-receive-pack", b"x"),
+        ("POST", "/api/buckets/o/b/batch", b"x"),
+    ],
+)
+def test_every_other_way_in_is_closed(gate: Serving, hub: Hub, method: str, path: str, body: bytes | None) -> None:
+    status, answer = gate.ask(method, path, body)
+    assert status == 403 and "weightguard" in answer["error"]
+    assert hub.seen == []
