@@ -113,7 +113,8 @@ def registry(folder: Path) -> Iterator[tuple[int, Path]]:
     binary = program("docker-registry", Path("/usr/bin"))
     port = free_port()
     data = folder / "registry"
-    settings = f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {data}}}}}\nhttp: {{addr: 127.0.0.1:{port}}}\n"
+    settings = "version: 0.1\nlog: {level: error}\n"
+    settings += f"storage: {{filesystem: {{rootdirectory: {data}}}}}\nhttp: {{addr: 127.0.0.1:{port}}}\n"
     (folder / "registry.yml").write_text(settings)
     with running([binary, "serve", str(folder / "registry.yml")], lambda: answers(port, "/v2/"), folder / "registry.log"):
         yield port, data

@@ -26,7 +26,7 @@ from weightguard.parameters.count import Parameters, count, is_tied
 from weightguard.policy import Policy
 from weightguard.report import Counts, File, ModelReport
 from weightguard.roles import ROLES
-from weightguard.values import UNBOUNDED, Claim, Distribution, Finding, Interval, Operations, Verdict
+from weightguard.values import UNBOUNDED, Ancestor, Claim, Distribution, Finding, Interval, Operations, Verdict
 
 PART_MISSING = "part-missing"
 
@@ -84,7 +84,16 @@ def judge(model: Model, declared: Attached, policy: Policy, as_of: date, digest:
         verdicts=verdicts,
         decision=decide(counted, findings, policy, _subject(model, weights, declared, digest)),
         findings=findings,
+        provenance=_provenance(declared),
     )
+
+
+def _provenance(declared: Attached) -> tuple[Ancestor, ...]:
+    if not declared.all:
+        return ()
+    from weightguard.evidence.provenance import ancestors  # most models have no declaration
+
+    return next((found for d in declared.all if (found := ancestors(d))), ())
 
 
 def _distribution(weights: _Weights, declared: Attached, claims: Sequence[Claim], within: Interval) -> Distribution | None:

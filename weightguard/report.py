@@ -8,7 +8,7 @@ from typing import Any
 
 from weightguard.architecture.describe import Architecture
 from weightguard.operations.forward import Forward
-from weightguard.values import Accounts, Decision, Finding, Operations, Unread, Verdict
+from weightguard.values import Accounts, Ancestor, Decision, Finding, Operations, Unread, Verdict
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,10 @@ class Counts:
 
 @dataclass(frozen=True, eq=False)
 class ModelReport:
-    """All that was found about one model, and the decision. `missing` says why it is not complete."""
+    """All that was found about one model, and the decision. `missing` says why it is not complete.
+
+    provenance: what its declaration says it came from, the last run first; for drawings, not in the JSON report.
+    """
 
     name: str
     path: str
@@ -50,6 +53,7 @@ class ModelReport:
     verdicts: tuple[Verdict, ...]
     decision: Decision
     findings: tuple[Finding, ...]
+    provenance: tuple[Ancestor, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -122,6 +122,21 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class Ancestor:
+    """Something that a model came from, as a declaration says it. sources: the ids of what it came from, and in what way.
+
+    kind: "run", "model" (known elsewhere) or "generator" (of data). published: whether its weights are, None of a run.
+    """
+
+    id: str
+    kind: str
+    text: str
+    operations: Interval | None
+    published: bool | None
+    sources: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
 class Term:
     """One line of a derivation: `value` in `unit`, the formula with its inputs, and the source of the rule."""
 

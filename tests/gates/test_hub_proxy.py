@@ -1,4 +1,4 @@
-"""`hf upload FOLDER`, the real command, through the gate as HF_ENDPOINT: a 405B layout is stopped before any byte, a small one passes."""
+"""`hf upload FOLDER`, the real command, through the gate as HF_ENDPOINT: a 405B layout is stopped, a small one passes."""
 
 from __future__ import annotations
 
@@ -87,7 +87,11 @@ def test_another_file_of_that_name_and_size_is_stopped(gate: Serving, hub: Hub, 
     ("method", "path", "body"),
     [
         ("POST", "/api/models/o/m/commit/main", b'{"key":"lfsFile","value":{"path":"a.bin","oid":"x","size":5}}'),
-        ("POST", "/api/models/o/m/commit/main", b'{"key":"file","value":{"path":"a.bin","content":"AAAA","encoding":"base64"}}'),
+        (
+            "POST",
+            "/api/models/o/m/commit/main",
+            b'{"key":"file","value":{"path":"a.bin","content":"AAAA","encoding":"base64"}}',
+        ),
         ("POST", "/api/models/o/m/commit/main", b"not json"),
         ("POST", "/api/models/o/m/preupload/main", b"[]"),
         ("POST", "/o/m.git/info/lfs/objects/batch", b'{"operation":"upload","objects":[{"oid":"x","size":5}]}'),

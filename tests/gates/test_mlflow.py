@@ -42,7 +42,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tracking(folder: Path) -> Iterator[tuple[str, Serving]]:
     """The address of a tracking server whose registry asks a gate, and the gate."""
     port = free_port()
-    options = ("--root", str(folder), "--webhook-secret", str(folder / "secret"), "--store", "models:/", "--store", "mlflow-artifacts:/", "--private")
+    options = (
+        "--root",
+        str(folder),
+        "--webhook-secret",
+        str(folder / "secret"),
+        "--store",
+        "models:/",
+        "--store",
+        "mlflow-artifacts:/",
+        "--private",
+    )
     with serving(folder, *options, MLFLOW_TRACKING_URI=f"http://127.0.0.1:{port}") as gate:
         argv = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
         argv += ["--backend-store-uri", f"sqlite:///{folder}/tracking.db", "--artifacts-destination", str(folder / "artifacts")]
@@ -127,7 +137,9 @@ def test_scan_by_its_names(client: Any, folder: Path, tracking: tuple[str, Servi
         assert report.decision == "allow" and report.models[0].path.endswith("/model/model.safetensors")
 
 
-def test_artifacts_of_a_run_through_the_server(folder: Path, tracking: tuple[str, Serving], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_artifacts_of_a_run_through_the_server(
+    folder: Path, tracking: tuple[str, Serving], monkeypatch: pytest.MonkeyPatch
+) -> None:
     import mlflow
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking[0])

@@ -55,7 +55,11 @@ def test_a_small_model_passes_with_its_report(pusher: Pusher, oci: tuple[int, Pa
     manifest = urllib.request.urlopen(request).read()
     assert weightguard.scan(f"oci://127.0.0.1:{oci[0]}/small:v1").decision == "allow"
     tag = digest_of(manifest).replace(":", "-")
-    index = json.loads(urllib.request.urlopen(urllib.request.Request(f"{behind}/{tag}", headers={"Accept": "application/vnd.oci.image.index.v1+json"})).read())
+    index = json.loads(
+        urllib.request.urlopen(
+            urllib.request.Request(f"{behind}/{tag}", headers={"Accept": "application/vnd.oci.image.index.v1+json"})
+        ).read()
+    )
     (entry,) = index["manifests"]
     accept = {"Accept": MANIFEST}
     attached = json.loads(urllib.request.urlopen(urllib.request.Request(f"{behind}/{entry['digest']}", headers=accept)).read())
@@ -96,7 +100,9 @@ def test_what_cannot_be_read_is_refused(pusher: Pusher, tmp_path: Path) -> None:
 
 def test_a_report_of_somebody_else_is_refused(pusher: Pusher) -> None:
     layer = pusher.blob("forged", b"{}")
-    body = json.dumps({"schemaVersion": 2, "artifactType": "application/vnd.weightguard.report.v1+json", "layers": [layer]}).encode()
+    body = json.dumps(
+        {"schemaVersion": 2, "artifactType": "application/vnd.weightguard.report.v1+json", "layers": [layer]}
+    ).encode()
     with pytest.raises(urllib.error.HTTPError, match="403"):
         pusher.call("PUT", f"http://{pusher.host}/v2/forged/manifests/x", body, MANIFEST)
 
