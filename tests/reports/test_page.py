@@ -144,6 +144,8 @@ def test_by_keyboard_alone(opened: Any) -> None:
 def test_nothing_is_asked_of_anybody(opened: Any) -> None:
     import json
 
+    opened.get_log("performance")  # the browser's own pages, before
+    opened.refresh()
     messages = [json.loads(entry["message"])["message"] for entry in opened.get_log("performance")]
     asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
     assert asked and all(url.startswith(("file:", "data:", "chrome:")) for url in asked)

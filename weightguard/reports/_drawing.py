@@ -126,20 +126,20 @@ def graph(nodes: Sequence[Ancestor]) -> str:
     at: dict[str, tuple[int, int]] = {}
     for row, level in enumerate(levels[n] for n in sorted(levels)):
         for column, node in enumerate(level):
-            at[node.id] = (_GAP // 2 + column * (_BOX + _GAP), _GAP // 2 + row * (_TALL + 2 * _GAP))
+            at[node.id] = (_GAP // 2 + row % 2 * (_BOX // 2) + column * (_BOX + _GAP), _GAP // 2 + row * (_TALL + 2 * _GAP))
     wide = max(x for x, _ in at.values()) + _BOX + _GAP // 2
     high = max(y for _, y in at.values()) + _TALL + _GAP // 2
     lines = []
     for node in drawn:
         x, y = at[node.id]
-        for source, way in node.sources:
-            if source in at:
-                a, b = at[source]
-                lines.append(
-                    f'<path d="M{x + _BOX // 2} {y + _TALL} C{x + _BOX // 2} {y + _TALL + _GAP} {a + _BOX // 2} {b - _GAP}'
-                    f' {a + _BOX // 2} {b}" fill="none" stroke="currentColor"><title>{text(node.text)} {text(way)} {text(source)}'
-                    f'</title></path><text x="{a + _BOX // 2 + 4}" y="{b - 6}">{text(way[:34])}</text>'
-                )
+        for n, (source, way) in enumerate((source, way) for source, way in node.sources if source in at):
+            a, b = at[source]
+            start, end = x + _BOX // 2 + 16 * n, a + _BOX // 2 - 16 * n
+            lines.append(
+                f'<path d="M{start} {y + _TALL} C{start} {y + _TALL + _GAP} {end} {b - _GAP} {end} {b}" fill="none"'
+                f' stroke="currentColor"><title>{text(node.text)} {text(way)} {text(source)}</title></path>'
+                f'<text x="{start + 6}" y="{y + _TALL + 14 + 14 * n}">{text(_cut(way, 34))}</text>'
+            )
     boxes = []
     for node in drawn:
         x, y = at[node.id]

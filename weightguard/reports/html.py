@@ -16,10 +16,10 @@ from weightguard.rules.regime import SHIPPED, regime
 from weightguard.values import Claim, Verdict
 
 _STYLE = """
-:root { color-scheme: light dark; --line: #8888; --block: #c62828; --allow: #2e7d32; --bar: #5c6bc0; --box: #8882; }
+:root { color-scheme: light dark; --line: #8888; --block: #c62828; --allow: #2e7d32; --bar: #5c6bc0; }
 @media (prefers-color-scheme: dark) { :root { --block: #ef9a9a; --allow: #a5d6a7; --bar: #9fa8da; } }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-article { border: 1px solid var(--line); border-radius: .5rem; padding: 1rem; margin: 1rem 0; overflow-wrap: anywhere; }
+article { border: 1px solid var(--line); border-radius: .5rem; padding: 1rem; margin: 1rem 0; overflow-wrap: break-word; }
 h1 { font-size: 1.6rem; } h2 { font-size: 1.1rem; margin: 0; } h3 { font-size: 1rem; margin: 1rem 0 .2rem; }
 .block { color: var(--block); } .allow { color: var(--allow); } .verdict { font-size: 1.1rem; }
 table { border-collapse: collapse; width: 100%; margin: .5rem 0; } caption { text-align: left; font-weight: 600; }
@@ -30,7 +30,7 @@ th[aria-sort=ascending] button::after { content: " \\2191"; } th[aria-sort=desce
 :focus-visible { outline: 2px solid var(--bar); outline-offset: 2px; }
 blockquote { margin: .3rem 0; padding-left: .8rem; border-left: 3px solid var(--line); }
 svg { width: 100%; height: auto; } svg text { font: 11px system-ui, sans-serif; fill: currentColor; }
-svg.graph rect { fill: var(--box); stroke: currentColor; } svg.graph rect.generator { stroke-dasharray: 4 3; }
+svg.graph rect { fill: Canvas; stroke: currentColor; } svg.graph rect.generator { stroke-dasharray: 4 3; }
 details { margin-left: 1rem; } summary { cursor: pointer; } p.leaf { margin: 0 0 0 2rem; }
 @media print {
   label, .skip { display: none; } body { max-width: none; margin: 0; } article, tr { break-inside: avoid; }
