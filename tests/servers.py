@@ -39,11 +39,11 @@ def program(name: str, *more: Path) -> str:
 
 @contextlib.contextmanager
 def running(
-    argv: list[str], ready: Callable[[], bool], log: Path, seconds: float = 60, **environment: str
+    argv: list[str], ready: Callable[[], bool], log: Path, seconds: float = 60, environment: dict[str, str] | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A server for as long as it is needed."""
     with log.open("wb") as out:
-        process = subprocess.Popen(argv, stdout=out, stderr=subprocess.STDOUT, env=_plain(environment))
+        process = subprocess.Popen(argv, stdout=out, stderr=subprocess.STDOUT, env=_plain(environment or {}))
         try:
             end = time.monotonic() + seconds
             while not ready():

@@ -150,6 +150,11 @@ def test_a_file_is_hashed_once_a_scan(tmp_path: Path, monkeypatch: pytest.Monkey
         'schema = "weightguard/policy/1"\n' + "".join(rule.format(size, str(n) * 64) for n in range(5))
     )
     hashed: list[str] = []
-    monkeypatch.setattr(pipeline, "sha256", lambda path: hashed.append(path) or "a" * 64)
+
+    def digest(path: str) -> str:
+        hashed.append(path)
+        return "a" * 64
+
+    monkeypatch.setattr(pipeline, "sha256", digest)
     assert weightguard.scan(str(tmp_path), policy=str(tmp_path / "p.toml")).decision == "allow"
     assert len(hashed) == 1

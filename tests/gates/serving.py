@@ -42,5 +42,7 @@ def serving(folder: Path, *options: str, **environment: str) -> Iterator[Serving
     log = folder / "decisions.jsonl"
     argv = [sys.executable, "-m", "weightguard", "serve", "--log", str(log), "--port", str(port), *options]
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH", ""))))
-    with running(argv, lambda: answers(port, "/healthz"), folder / "serve.log", PYTHONPATH=path, **environment):
+    with running(
+        argv, lambda: answers(port, "/healthz"), folder / "serve.log", environment={"PYTHONPATH": path, **environment}
+    ):
         yield Serving(port, log)

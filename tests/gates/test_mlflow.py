@@ -60,7 +60,7 @@ def tracking(folder: Path) -> Iterator[tuple[str, Serving]]:
         webhooks = {"ALLOWED_SCHEMES": "http,https", "ALLOW_PRIVATE_IPS": "true", "SECRET_ENCRYPTION_KEY": FERNET}
         more = {f"MLFLOW_WEBHOOK_{name}": value for name, value in webhooks.items()}
         more |= {"WEIGHTGUARD_GATE": gate.url, "PYTHONPATH": str(ROOT), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-        with running(argv, lambda: answers(port, "/health"), folder / "mlflow.log", 120, **more):
+        with running(argv, lambda: answers(port, "/health"), folder / "mlflow.log", 120, more):
             yield f"http://127.0.0.1:{port}", gate
 
 
@@ -151,7 +151,7 @@ def test_artifacts_of_a_run_through_the_server(
 
 
 def event(source: str, delivery: str, moment: int, secret: str = SECRET) -> tuple[str, dict[str, str]]:
-    data = {"name": "hooked", "version": "1", "source": source, "run_id": None, "tags": {}, "description": None}
+    data: dict[str, Any] = {"name": "hooked", "version": "1", "source": source, "run_id": None, "tags": {}, "description": None}
     body = json.dumps({"entity": "model_version", "action": "created", "timestamp": "2026-11-25T00:00:00Z", "data": data})
     signed = hmac.new(secret.encode(), f"{delivery}.{moment}.{body}".encode(), hashlib.sha256).digest()
     signature = "v1," + base64.b64encode(signed).decode()

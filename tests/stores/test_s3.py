@@ -111,10 +111,11 @@ def test_an_object_that_changes_between_listing_and_reading(
     bucket: Bucket, tmp_path: Path, how: Callable[[Bucket, str], None], reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from weightguard import pipeline
+    from weightguard.stores.targets import collect
 
     write_small(tmp_path)
     uri = bucket.put(tmp_path, "m")
-    listed = pipeline.collect
+    listed = collect
 
     def and_then(*args: object) -> object:
         found = listed(*args)  # type: ignore[arg-type]

@@ -147,7 +147,7 @@ def test_an_inner_address_is_refused_where_asked(server: Server) -> None:
     write_small(server.root / "m")
     for host in ("127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "0.0.0.0"):
         uri = f"http://{host}:{server.server_port}/m/model.safetensors"
-        with pytest.raises(ConfigurationError, match=r"not a public one|does not answer"):
+        with pytest.raises(ConfigurationError, match="not a public one"):
             scan(uri, network=Network(seconds=1, retries=0, private=False))
     assert server.seen == []
 

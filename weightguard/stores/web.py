@@ -153,14 +153,14 @@ class Web:
             finally:
                 whole = answer.length_remaining == 0
                 answer.release_conn() if whole else answer.close()
+        except _Refused as refused:
+            raise Unreadable("unavailable", str(refused)) from refused
         except urllib3.exceptions.HTTPError as error:
-            if isinstance(cause := getattr(error, "reason", None) or error, _Refused) or isinstance(error, _Refused):
-                raise Unreadable("unavailable", str(cause)) from error
             raise Unreadable("unavailable", f"{_host(url)} does not answer: {type(error).__name__}") from error
 
 
-class _Refused(OSError):
-    """An address that may not be asked."""
+class _Refused(Exception):
+    """An address that may not be asked; not an OSError, which urllib3 would take for a lost connection."""
 
 
 def check(answer: Answer) -> None:
