@@ -57,8 +57,9 @@ def test_decided_and_blocked_is_stopped(gate: Serving, hub: Hub, tmp_path: Path)
     write_model(str(tmp_path / "big"), llama_405b())
     status, answer = gate.decide(str(tmp_path / "big"))
     assert status == 200 and answer["decision"] == "block"
-    assert upload(gate, tmp_path / "big", tmp_path / "home").returncode == 1
-    assert hub.files == []
+    done = upload(gate, tmp_path / "big", tmp_path / "home")
+    assert done.returncode == 1 and hub.files == []
+    assert f"undetermined under 4E091 (decision {answer['id']})" in done.stdout + done.stderr
 
 
 def test_decided_and_allowed_passes(gate: Serving, hub: Hub, tmp_path: Path) -> None:
@@ -98,6 +99,13 @@ def test_another_file_of_that_name_and_size_is_stopped(gate: Serving, hub: Hub, 
         ("GET", "/api/models/o/m/xet-write-token/main", None),
         ("POST", "/o/m.git/git-receive-pack", b"x"),
         ("POST", "/api/buckets/o/b/batch", b"x"),
+        ("POST", "//api/models/o/m/commit/main", b"{}"),
+        ("POST", "/api//models/o/m/commit/main", b"{}"),
+        ("POST", "/api/models/o/m/commit/main/", b'{"key":"other","value":{}}'),
+        ("PUT", "/anything", b"x"),
+        ("PATCH", "/api/models/o/m/settings", b"{}"),
+        ("GET", "//api/models/o/m/xet-write-token/main", None),
+        ("POST", "/api/models/o/m/commit/main", b'{"key":"copyFile","value":{"path":"a"}}'),
     ],
 )
 def test_every_other_way_in_is_closed(gate: Serving, hub: Hub, method: str, path: str, body: bytes | None) -> None:

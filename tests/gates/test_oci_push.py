@@ -111,3 +111,22 @@ def test_layers_beside_manifests_are_refused(pusher: Pusher) -> None:
     body = json.dumps({"schemaVersion": 2, "manifests": [], "layers": [pusher.blob("both", b"x")]}).encode()
     with pytest.raises(urllib.error.HTTPError, match="400"):
         pusher.call("PUT", f"http://{pusher.host}/v2/both/manifests/x", body, MANIFEST)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    ['"layers": [], "Layers"', '"layers": [], "layers"', '"LAYERS"', '"layers": [], "blobs"', '"layers": [], "fsLayers"'],
+)
+def test_keys_that_clients_would_read_otherwise(pusher: Pusher, keys: str) -> None:
+    body = f'{{"schemaVersion": 2, {keys}: []}}'.encode()
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        pusher.call("PUT", f"http://{pusher.host}/v2/keys/manifests/x", body, MANIFEST)
+    assert caught.value.code in (400, 422) and b"weightguard" in caught.value.read()
+
+
+def test_weights_as_the_config_of_a_manifest(pusher: Pusher, tmp_path: Path) -> None:
+    write_model(str(tmp_path), llama_405b())
+    layer = pusher.large("hidden", tmp_path / "model.safetensors")
+    content = {"schemaVersion": 2, "mediaType": MANIFEST, "config": layer, "layers": [pusher.blob("hidden", b"nothing\n")]}
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        pusher.call("PUT", f"http://{pusher.host}/v2/hidden/manifests/x", json.dumps(content).encode(), MANIFEST)

@@ -17,11 +17,13 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 from starlette.responses import JSONResponse, Response
 
 from weightguard.errors import ConfigurationError, Unreadable
 from weightguard.gates.log import DecisionLog
+from weightguard.gates.words import why
 from weightguard.limits import LIMITS
 from weightguard.pipeline import Request, judged
 from weightguard.policy import Policy
@@ -84,9 +86,7 @@ class Decisions:
     pool: ThreadPoolExecutor
     held: int = 0
     known: dict[str, Known] = field(default_factory=dict)  # by the place
-    files: dict[tuple[str, int, str], str] = field(
-        default_factory=dict
-    )  # name, size, SHA-256 of the first bytes -> decision id
+    files: dict[tuple[str, int, str], str] = field(default_factory=dict)  # name, size, digest of the first bytes -> why not
     queued: dict[str, asyncio.Task[Response]] = field(default_factory=dict)
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     spent: float = 0.0
@@ -102,8 +102,7 @@ class Decisions:
             if not os.path.exists(real):
                 raise Refused(404, "there is no such file or folder")
             return real
-        parts = named.split("/")
-        if ".." in parts or "\\" in named or any(c.isspace() for c in named):
+        if ".." in unquote(named).split("/") or "\\" in named or any(c.isspace() for c in named):
             raise Refused(400, "a URI without .. and spaces")
         if not any(named == s or named.startswith(s if s.endswith(("/", ":")) else s + "/") for s in self.settings.stores):
             raise Refused(403, "the URI is not below a store that this gate was given (--store)")
@@ -156,9 +155,10 @@ class Decisions:
             return error(503, "not decided in time: nothing is allowed", {"Retry-After": "5"})
         except Refused as refused:
             return error(refused.status, str(refused), {"Retry-After": "1"})
-        except ConfigurationError as wrong:
+        except (ConfigurationError, Unreadable) as wrong:
             self.counts["none", "refused"] += 1
-            return error(422, f"can't be decided: {wrong.problems[0]}"[:500])
+            text = wrong.problems[0] if isinstance(wrong, ConfigurationError) else wrong.detail
+            return error(422, f"can't be decided: {text}"[:500])
         except OSError as failed:
             self.counts["none", "log"] += 1
             return error(503, f"the decision could not be written: nothing is allowed ({failed.strerror})")
@@ -170,13 +170,15 @@ class Decisions:
             self.spent += time.monotonic() - started
         if place is not None:
             self.known[place] = Known(str(entry["id"]), str(entry["decision"]), mark)
-        if entry["decision"] == "allow":
-            self._remember(report, str(entry["id"]))
+        content = {**entry, "log": head, "report": report.to_dict()}
+        if place is not None:
+            self._remember(report, "" if entry["decision"] == "allow" else why(content))
         self.counts[entry["decision"], "unread" if report.unread else "decided" if report.models else "no model"] += 1
-        return JSONResponse({**entry, "log": head, "report": report.to_dict()})
+        return JSONResponse(content)
 
     def _scan(self, place: str) -> tuple[Report, str]:
         """The report on a place, and its mark: `Refused` where it changed between listing and judging."""
+        place = self._resolved(place)
         request = Request([place], self.policy, datetime.date.today(), network=self.settings.network)
         listing = collect([place], LIMITS, self.settings.network)
         mark = _mark(listing)
@@ -185,16 +187,25 @@ class Decisions:
             raise Refused(503, "changed while it was read: nothing is allowed; try again")
         return report, mark
 
+    def _resolved(self, place: str) -> str:
+        """Where MLflow says that a model or run is, which must be below what the service was given too."""
+        if scheme_of(place) not in ("models", "runs"):
+            return place
+        from weightguard.stores.mlflow import resolved
+
+        return self.place(resolved(place))
+
     def _mark(self, place: str) -> str:
+        place = self._resolved(place)
         return _mark(collect([place], LIMITS, self.settings.network))
 
-    def _remember(self, report: Report, id: str) -> None:
-        """The local files of an allowed report, as a client of the Hub shows them before it sends them."""
+    def _remember(self, report: Report, refusal: str) -> None:
+        """The local files of a decision, as a client of the Hub shows them before it sends them."""
         for m in report.models:
             for file in m.files:
                 with contextlib.suppress(OSError), open(file.path, "rb") as opened:
                     digest = hashlib.sha256(opened.read(HEAD)).hexdigest()
-                    self.files[os.path.basename(file.path), file.bytes, digest] = id
+                    self.files[os.path.basename(file.path), file.bytes, digest] = refusal
 
 
 def without_beside(policy: Policy) -> Policy:

@@ -28,7 +28,13 @@ _MOST = 256 << 20  # bytes of a commit: small files are in it as base64
 _UPLOAD = re.compile(r"/api/(?P<repo>(?:models|datasets|spaces)/[^/]+(?:/[^/]+)?)/(?P<step>preupload|commit)/(?P<revision>.+)")
 _LFS = re.compile(r"/(?P<repo>.+?)(?:\.git)?/info/lfs/(?:objects/batch|locks.*)")
 _TOKEN = re.compile(r"/api/(?P<repo>(?:models|datasets|spaces)/[^/]+(?:/[^/]+)?)/xet-write-token/(?P<revision>.+)")
-_OTHER_UPLOADS = re.compile(r"/api/buckets/|/api/resource-groups/.*upload|/git-receive-pack|/upload")
+_REPO = r"/api/(?:models|datasets|spaces)/[^/]+(?:/[^/]+)?"
+# what changes something and sends no files: the rest of the Hub's writes are closed
+_PLAIN = re.compile(
+    rf"/api/(?:repos/(?:create|delete|move)|validate-yaml|telemetry/.*)|{_REPO}/(?:paths-info/.+|branch/.+|tag/.+|settings"
+    rf"|discussions(?:/\d+/(?:comment|status|title))?|super-squash/.+|like)"
+)
+_LINES = frozenset({"header", "deletedFile", "deletedFolder", "deletedEntry"})  # of a commit, that send no files
 _KEPT = 1_000_000  # paths that passed
 
 
@@ -50,14 +56,16 @@ class HubGate:
         found = _UPLOAD.fullmatch(path)
         if request.method == "POST" and found is not None:
             return await self._upload(request, found["repo"], found["step"])
-        if (token := _TOKEN.fullmatch(path)) is not None and not any(repo == token["repo"] for repo, _ in self._passed):
-            return _refused("no file of this repository has passed the gate")
-        if request.method != "GET" and request.method != "HEAD":
-            if _OTHER_UPLOADS.search(path):
-                return _refused("this way to upload is not gated, so it is closed: use hf upload")
-            if (lfs := _LFS.fullmatch(path)) is not None:
-                return await self._lfs(request, lfs["repo"])
-        return await self._upstream.send(request)
+        if request.method in ("GET", "HEAD"):
+            token = _TOKEN.fullmatch(path)
+            if "write-token" in path.lower() and not (token and any(repo == token["repo"] for repo, _ in self._passed)):
+                return _refused("no file of this repository has passed the gate")
+            return await self._upstream.send(request)
+        if (lfs := _LFS.fullmatch(path)) is not None:
+            return await self._lfs(request, lfs["repo"])
+        if request.method in ("POST", "PUT", "DELETE") and _PLAIN.fullmatch(path) is not None:
+            return await self._upstream.send(request)
+        return _refused("this way to change the Hub is not gated, so it is closed: use hf upload")
 
     async def _upload(self, request: HttpRequest, repo: str, step: str) -> Response:
         body = await read_body(request, _MOST)
@@ -72,11 +80,9 @@ class HubGate:
     def _preupload(self, repo: str, content: Mapping[str, Any]) -> Iterator[str]:
         for file in content["files"]:
             path, size, sample = str(file["path"]), int(file["size"]), base64.b64decode(file.get("sample") or "")
-            if not (_is_text(path, size, sample) or self._allowed(path, size, sample)):
-                yield (
-                    f"{path} ({size} bytes) was not decided here: weightguard scan it, or POST its path to /v1/decide of this gate,"
-                    " then upload again"
-                )
+            refusal = "" if _is_text(path, size, sample) else self._refusal(path, size, sample)
+            if refusal:
+                yield refusal
                 continue
             if len(self._passed) >= _KEPT:
                 self._passed.clear()  # they pass again
@@ -88,7 +94,10 @@ class HubGate:
                 continue
             entry = json.loads(line)
             value = entry["value"]
+            if entry["key"] in _LINES:
+                continue
             if entry["key"] not in ("file", "lfsFile"):
+                yield f"a commit with {entry['key']}, which this gate does not know"
                 continue
             size = self._passed.get((repo, str(value["path"])))
             if entry["key"] == "file":
@@ -116,9 +125,15 @@ class HubGate:
             return _refused("objects that did not pass this gate")
         return await self._upstream.send(request, body)
 
-    def _allowed(self, path: str, size: int, sample: bytes) -> bool:
-        digest = hashlib.sha256(sample[:HEAD]).hexdigest()
-        return len(sample) == min(size, HEAD) and (path.rpartition("/")[2], size, digest) in self._decisions.files
+    def _refusal(self, path: str, size: int, sample: bytes) -> str:
+        """Why a file may not leave, "" where a decision allows it."""
+        key = (path.rpartition("/")[2], size, hashlib.sha256(sample[:HEAD]).hexdigest())
+        if len(sample) == min(size, HEAD) and key in self._decisions.files:
+            return self._decisions.files[key]
+        return (
+            f"weightguard: {path} ({size} bytes) was not decided here: weightguard scan it, or POST its path to /v1/decide of this"
+            " gate, then upload again"
+        )
 
 
 def _is_text(path: str, size: int, sample: bytes) -> bool:
@@ -133,5 +148,7 @@ def _is_text(path: str, size: int, sample: bytes) -> bool:
 
 def _refused(message: str) -> Response:
     """What `hf upload` prints: the header X-Error-Message."""
-    text = f"weightguard: {message}"[:400].encode("ascii", "replace").decode()
+    text = (
+        (message if message.startswith("weightguard") else f"weightguard: {message}")[:400].encode("ascii", "replace").decode()
+    )
     return JSONResponse({"error": text}, 403, {"X-Error-Message": text})

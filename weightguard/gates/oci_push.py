@@ -17,6 +17,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from weightguard.errors import Unreadable
 from weightguard.gates.decisions import Decisions
 from weightguard.gates.forward import Upstream
 from weightguard.gates.requests import read_body
@@ -25,7 +26,7 @@ from weightguard.pipeline import Request, judged
 from weightguard.reading import read_all
 from weightguard.report import Report
 from weightguard.stores.found import ANYWHERE, Listing
-from weightguard.stores.oci import Artifact
+from weightguard.stores.oci import Artifact, manifest_of
 
 REPORT = "application/vnd.weightguard.report.v1+json"
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -62,11 +63,9 @@ class PushGate:
         if body is None:
             return _denied(413, "weightguard: a manifest of more than 8 MiB")
         try:
-            manifest = json.loads(body)
-        except (ValueError, RecursionError):
-            manifest = None
-        if not isinstance(manifest, dict):
-            return _denied(400, "weightguard: no manifest")
+            manifest = manifest_of(body)
+        except Unreadable as error:
+            return _denied(400, f"weightguard: {error.detail}")
         if manifest.get("artifactType") == REPORT or "manifests" in manifest or request.headers.get("content-type") in _INDEXES:
             if isinstance(manifest.get("layers"), list) and manifest.get("artifactType") != REPORT:
                 return _denied(400, "weightguard: a manifest that is an index too")

@@ -24,15 +24,19 @@ def open_store(uri: str, network: Network) -> Store:
     """Where MLflow says that a URI's artifacts are. Raises `ConfigurationError`."""
     from weightguard.stores.targets import open_store as opened
 
+    where = resolved(uri)
+    if where.startswith("mlflow-artifacts:"):
+        return Artifacts(where, _tracking(), network)
+    return opened(where, network) if "://" in where else _Local(where, uri)
+
+
+def resolved(uri: str) -> str:
+    """The address of a URI's artifacts: a local path, or a URI of another store. Raises `ConfigurationError`."""
     where = uri
     for _ in range(_HOPS):
-        scheme = where.split(":", 1)[0]
-        if scheme == "mlflow-artifacts":
-            return Artifacts(where, _tracking(), network)
-        if scheme in ("file", ""):
-            return _Local(_path_of(where), uri)
+        scheme = where.partition(":/")[0]
         if scheme not in ("models", "runs"):
-            return opened(where, network) if "://" in where else _Local(where, uri)
+            return _path_of(where) if scheme == "file" else where
         where = _resolved(where)
     raise ConfigurationError(f"{uri[:200]}: leads from one model to another without end")
 

@@ -32,6 +32,8 @@ _MANIFESTS = (
 )
 _MANIFEST_BYTES = 8 << 20
 _LAYERS, _MANIFESTS_OF_INDEX = 20_000, 64
+_KEYS = "schemaVersion mediaType artifactType config layers manifests blobs fsLayers subject digest size annotations urls data"
+_LOWER = {key.lower(): key for key in _KEYS.split()}
 _NAMES = (
     "org.opencontainers.image.title",
     "org.cncf.model.filepath",
@@ -93,8 +95,13 @@ class Artifact:
 
     def _layers(self, manifest: Mapping[str, Any], root: str) -> Iterator[Found]:
         layers = manifest.get("layers")
-        if not isinstance(layers, list) or len(layers) > _LAYERS:
-            raise Unreadable("malformed", "a manifest without layers, or with more than any artifact has")
+        if not isinstance(layers, list) or len(layers) > _LAYERS or not manifest.keys().isdisjoint(("blobs", "fsLayers")):
+            raise Unreadable(
+                "malformed", "a manifest without layers, with others beside them, or with more than any artifact has"
+            )
+        config = manifest.get("config")
+        if isinstance(config, dict) and config.get("digest") not in {x.get("digest") for x in layers if isinstance(x, dict)}:
+            layers = [*layers, {**config, "annotations": {_NAMES[0]: "manifest.config"}}]  # a blob too: it could hold anything
         taken: set[str] = set()
         for layer in layers:
             digest, size = (layer.get("digest"), layer.get("size")) if isinstance(layer, dict) else (None, None)
@@ -128,6 +135,26 @@ def _path(layer: Mapping[str, Any], digest: str) -> str:
     return digest[7:19] + next((end for word, end in _ENDINGS if word in kind), "")
 
 
+def manifest_of(body: bytes) -> dict[str, Any]:
+    """A manifest as every client reads it: Go's decoder takes keys in any case, and the last of several. Raises `Unreadable`."""
+    try:
+        content = json.loads(body, object_pairs_hook=_once)
+    except (ValueError, RecursionError) as error:
+        raise Unreadable("malformed", f"no manifest: {error}"[:200]) from None
+    if not isinstance(content, dict):
+        raise Unreadable("malformed", "no manifest")
+    return content
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len({key.casefold() for key, _ in pairs}) != len(pairs):
+        raise ValueError("a key stands twice, or in two cases")
+    wrong = [key for key, _ in pairs if key.lower() in _LOWER and key not in _LOWER.values()]
+    if wrong:
+        raise ValueError(f"the key {wrong[0]!r} is in another case than the specification's")
+    return dict(pairs)
+
+
 class Registry:
     """One registry: manifests and blobs, each checked against the digest that it is asked by."""
 
@@ -142,12 +169,12 @@ class Registry:
     def manifest(self, name: str, reference: str) -> tuple[dict[str, Any], str]:
         """A manifest or index, and its digest. Raises `Unreadable`."""
         url = f"{self._base}/{name}/manifests/{quote(reference, safe=':')}"
-        content, answer = self._web.json(url, {"Accept": _MANIFESTS}, _MANIFEST_BYTES)
+        answer = self._web.get(url, {"Accept": _MANIFESTS}, _MANIFEST_BYTES, exact=True)
+        check(answer)
+        content = manifest_of(answer.body)
         digest = "sha256:" + hashlib.sha256(answer.body).hexdigest()
         if _DIGEST.fullmatch(reference) and digest != reference:
             raise Unreadable("inconsistent", "the registry sent a manifest of another digest")
-        if not isinstance(content, dict):
-            raise Unreadable("malformed", "the registry sent no manifest")
         return content, digest
 
     def blob(self, name: str, digest: str, offset: int, length: int, size: int) -> bytes:

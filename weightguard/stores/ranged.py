@@ -56,7 +56,7 @@ class RangedFile:
         if len(data) != wanted:
             raise Unreadable("unavailable", f"the store sent {len(data)} bytes where {wanted} were asked for")
         self._next = offset + wanted
-        if wanted <= _MOST_AHEAD:
+        if wanted <= _KEPT:
             self._pieces[offset] = data
             self._held += wanted
             while self._held > _KEPT:
