@@ -132,9 +132,13 @@ def azurite(folder: Path) -> Iterator[int]:
 
 
 class Proxy:
-    """Passes TCP on to a server, each answer `delay` seconds late; counts the requests that it sees."""
+    """Passes TCP on to a server, each answer `delay` seconds late; counts the requests that it sees.
 
-    def __init__(self, target: int, delay: float = 0.0) -> None:
+    loses: of so many requests it drops one, with its connection.
+    """
+
+    def __init__(self, target: int, delay: float = 0.0, loses: int = 0) -> None:
+        self._loses = loses
         self.requests: list[str] = []
         self._target, self._delay = target, delay
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
@@ -154,6 +158,8 @@ class Proxy:
             while data := source.recv(1 << 16):
                 if asks and data[:5] in (b"GET /", b"HEAD "):
                     self.requests.append(data.split(b" ", 2)[1].decode())
+                    if self._loses and len(self.requests) % self._loses == 0:
+                        break
                     time.sleep(self._delay)
                 sink.sendall(data)
         for end in (source, sink):

@@ -25,7 +25,7 @@ pytest.importorskip("uvicorn")
 
 def test_an_object_store(tmp_path: Path) -> None:
     pytest.importorskip("obstore")
-    from tests.stores.conftest import Bucket
+    from tests.conftest import Bucket
 
     (tmp_path / "weed").mkdir()
     with seaweedfs(tmp_path / "weed") as port:

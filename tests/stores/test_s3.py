@@ -11,9 +11,9 @@ import obstore
 import pytest
 
 import weightguard
+from tests.conftest import Bucket
 from tests.layouts import Small, declaration, write_shards, write_small
 from tests.servers import Proxy
-from tests.stores.conftest import Bucket
 from weightguard.cli import main
 from weightguard.errors import ConfigurationError
 from weightguard.limits import LIMITS

@@ -29,6 +29,8 @@ create table if not exists folders (folder text primary key, unit text) without 
 create index if not exists folders_by_unit on folders (unit);
 """
 _BETWEEN = "select uri, size, version, sha256 from seen where uri > ? and uri <= ?"
+_AGAIN = """insert or ignore into todo select distinct unit from rows
+  where kind = 'unread' and reason in ('unavailable', 'permission', 'changed', 'missing') and unit in (select unit from folders)"""
 _NEXT = "select unit from todo where ?1 is null or unit > ?1 order by unit limit 1000"
 _INSERT = "insert or replace into rows values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _PAGE = 5_000
@@ -77,6 +79,7 @@ class State:
             new, gone, count = self._differences(objects)
             if new or gone:
                 self._note_changes(new, gone)
+            self._db.execute(_AGAIN)
         return count
 
     def _differences(self, objects: Iterable[Object]) -> tuple[set[str], set[str], int]:
