@@ -6,7 +6,6 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,9 +26,10 @@ from weightguard.tensors import DTYPE_BITS, EMPTY
 from weightguard.values import Finding, Unread
 
 if TYPE_CHECKING:
-    from concurrent.futures import Executor, Future
+    from concurrent.futures import Executor
 
 _SLACK = 64 << 10  # bytes
+_AT_ONCE = 128  # files of a store whose ends are held
 _PIECES = "torch-dcp"  # its pieces are containers themselves
 _UNMISTAKABLE = frozenset({"safetensors", "gguf", "torch-zip", "torch-legacy", "npz", "npy", "hdf5", "keras", "torch-dcp"})
 _LONGEST_NAME = 1024  # characters of a tensor's name
@@ -70,7 +70,7 @@ def read_all(listing: Listing, unexplained_bytes: int, progress: Progress | None
         from concurrent.futures import ThreadPoolExecutor  # a store answers slowly, and many requests at once
 
         with ThreadPoolExecutor(min(LIMITS.reads_at_once, len(listing.files) + 8)) as pool:
-            return read_ahead([listing], unexplained_bytes, pool)[0](progress)
+            return read_at_once([listing], unexplained_bytes, pool, progress)[0]()
     reader, found = _start(listing, unexplained_bytes)
     for done, file in enumerate(found):
         if progress is not None:
@@ -79,27 +79,25 @@ def read_all(listing: Listing, unexplained_bytes: int, progress: Progress | None
     return reader.result()
 
 
-def read_ahead(
-    listings: Sequence[Listing], unexplained_bytes: int, pool: Executor
-) -> list[Callable[[Progress | None], Reading]]:
-    """Fetches both ends of all files, then begins to read them; each result waits for its own.
+def read_at_once(
+    listings: Sequence[Listing], unexplained_bytes: int, pool: Executor, progress: Progress | None = None
+) -> list[Callable[[], Reading]]:
+    """Many files of several listings at a time; each result is made when it is asked for.
 
-    Fetching and reading by turns, because threads that wait for a store and threads that compute get in each other's way.
+    Both ends of some files are fetched, then these are read: threads that wait for a store and threads that compute get in each
+    other's way, and what was fetched is held only until it is read.
     """
     started = [_start(listing, unexplained_bytes) for listing in listings]
-    ends = list(pool.map(_with_ends, [(reader, file) for reader, found in started for file in found]))
-    opened = iter(ends)
-    begun = [[pool.submit(reader.alone, file, next(opened)) for file in found] for reader, found in started]
-
-    def finish(reader: _Reader, found: Sequence[Found], reads: list[Future[_Reader]], progress: Progress | None) -> Reading:
-        for done, (file, alone) in enumerate(zip(found, reads, strict=True)):
+    files = [(reader, file) for reader, found in started for file in found]
+    for first in range(0, len(files), _AT_ONCE):
+        some = files[first : first + _AT_ONCE]
+        opened = list(pool.map(_with_ends, some))
+        reads = pool.map(lambda of, ends: of[0].alone(of[1], ends), some, opened)
+        for done, ((reader, file), alone) in enumerate(zip(some, reads, strict=True), first):
             if progress is not None:
-                progress(done, len(found), file.shown)
-            reader.take(alone.result())
-        reads.clear()
-        return reader.result()
-
-    return [partial(finish, reader, found, reads) for (reader, found), reads in zip(started, begun, strict=True)]
+                progress(done, len(files), file.shown)
+            reader.take(alone)
+    return [reader.result for reader, _ in started]
 
 
 def _with_ends(of: tuple[_Reader, Found]) -> Opened | Unreadable | None:

@@ -59,7 +59,7 @@ SHARDS = 100
 def test_requests_of_100_shards_and_their_wall_time(
     slow_s3: Proxy, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At most two requests a shard plus the listing; the wall times are printed (benchmarks/stores.py measures them)."""
+    """At most two requests a shard plus the listing; the wall times are printed."""
     write_shards(tmp_path, Small(layers=33, hidden=256, heads=8, kv_heads=8, ffn=256, vocab=256), SHARDS)
     uri = bucket.put(tmp_path, "m")
     assert min(p.stat().st_size for p in tmp_path.glob("*.safetensors")) > 1 << 17  # larger than what two requests fetch

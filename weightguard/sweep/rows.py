@@ -15,7 +15,7 @@ from weightguard.kernels import _jit
 from weightguard.models import is_sidecar
 from weightguard.pipeline import Request, judged
 from weightguard.policy import Policy
-from weightguard.reading import read_ahead
+from weightguard.reading import read_at_once
 from weightguard.report import ModelReport, Report
 from weightguard.stores.found import Found, Listing, Network, Store
 from weightguard.stores.targets import open_store, scheme_of
@@ -72,18 +72,24 @@ def scan_shard(units: Mapping[str, Sequence[Object]], terms: Terms, spoiled: Map
     _jit.small_process = True
     there = {unit: objects for unit, objects in units.items() if objects}
     request = Request([], terms.policy, terms.as_of, network=terms.network)
-    listings = [_listing(objects, terms, spoiled or {}) for objects in there.values()]
     rows: list[Row] = []
-    for listing, read, (unit, objects) in zip(
-        listings, read_ahead(listings, terms.policy.unexplained_bytes, _pool()), there.items(), strict=True
-    ):
+    try:
+        listings = [_listing(objects, terms, spoiled or {}) for objects in there.values()]
+        reads = read_at_once(listings, terms.policy.unexplained_bytes, _pool())
+    except Exception as error:
+        return [row for unit, objects in there.items() for row in _failed(unit, objects, error)]
+    for listing, read, (unit, objects) in zip(listings, reads, there.items(), strict=True):
         try:
-            rows += _rows(unit, objects, *judged(listing, read(None), request))
+            rows += _rows(unit, objects, *judged(listing, read(), request))
         except Exception as error:
-            fault = f"a fault of weightguard: {type(error).__name__}: {error}"
-            text = str(error) if isinstance(error, WeightguardError) else fault
-            rows += [unread(unit, o, "internal", text[:300]) for o in objects]
+            rows += _failed(unit, objects, error)
     return rows
+
+
+def _failed(unit: str, objects: Sequence[Object], error: Exception) -> list[Row]:
+    fault = f"a fault of weightguard: {type(error).__name__}: {error}"
+    text = str(error) if isinstance(error, WeightguardError) else fault
+    return [unread(unit, o, "internal", text[:300]) for o in objects]
 
 
 def unread(unit: str, item: Object, reason: str, detail: str) -> Row:
