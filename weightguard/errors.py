@@ -19,8 +19,8 @@ Reason = Literal[
     "missing",  # named by an index or a link, not there
     "not-a-file",  # a pipe, device or socket
     "permission",  # the system refuses to open it
-    "unavailable",  # the store does not answer, or not with what was asked
     "truncated",  # ends before its format says
+    "unavailable",  # the store does not answer, or not with what was asked
     "unrecognised",  # no known container, no known other file
     "unsupported",  # a known container that this version does not read
 ]

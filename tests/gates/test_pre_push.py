@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -475,3 +476,33 @@ def test_the_framework_stops_a_push(pushing: Repository, tmp_path: Path) -> None
     stopped = try_push()
     assert stopped.returncode != 0
     assert f"{added[:12]}/m/model.safetensors" in stopped.stdout + stopped.stderr
+
+
+LFS_TOO = """#!/bin/sh
+refs=$(cat)
+printf '%s\\n' "$refs" | '{python}' -m weightguard hook pre-push "$@" && printf '%s\\n' "$refs" | git lfs pre-push "$@"
+"""
+
+
+def test_with_git_lfs_itself_behind_it(pushing: Repository, tmp_path: Path) -> None:
+    """The script of the README, around the real git-lfs: its objects leave only where ours lets the push through."""
+    if shutil.which("git-lfs") is None:
+        pytest.skip("git-lfs is not installed")
+    pushing.git("remote", "set-url", "origin", (tmp_path / "remote.git").as_uri())
+    pushing.git("lfs", "install", "--local", "--skip-smudge", "--force")
+    script = pushing.path / ".git" / "hooks" / "pre-push"
+    script.write_text(LFS_TOO.format(python=sys.executable))
+    script.chmod(0o755)
+    pushing.git("lfs", "track", "*.safetensors")
+    pushing.write("small.safetensors", small())
+    pushing.commit(".gitattributes", "small.safetensors")
+    assert pushing.git("cat-file", "-p", "HEAD:small.safetensors").startswith("version https://git-lfs.github.com/spec/v1")
+    passed, said = push(pushing)
+    assert passed, said
+    kept = [p for p in (tmp_path / "remote.git" / "lfs" / "objects").rglob("*") if p.is_file()]
+    assert [p.read_bytes() for p in kept] == [small()]
+    pushing.stage_pointer("big.safetensors", BIG)
+    pushing.commit()
+    passed, said = push(pushing)
+    assert not passed and "undetermined under 4E091" in said
+    assert [p for p in (tmp_path / "remote.git" / "lfs" / "objects").rglob("*") if p.is_file()] == kept
