@@ -12,7 +12,7 @@ from weightguard.toml_lines import shown
 from weightguard.values import SEVERITIES, Decision, Finding, Verdict
 
 Files = Sequence[tuple[int, Callable[[], str]]]
-"""Of each weight file of a model: its bytes, and a function that hashes its content."""
+"""Of each weight file of a model: its bytes, and a function that gives its SHA-256, "" where it lies in a store that doesn't say."""
 
 
 @dataclass(frozen=True)
@@ -65,18 +65,23 @@ def _matches(rule: Rule, verdict: Verdict, subject: Subject) -> bool:
         return False
     if rule.paths and not any(fnmatchcase(subject.path, pattern) for pattern in rule.paths):
         return False
-    return not rule.files or _listed(subject.files, rule.files, {})
+    return not rule.files or _listed(subject.files, rule.files, {}, unknown=rule.decision != "allow")
 
 
-def _listed(files: Files, listed: frozenset[tuple[int, str]], digests: dict[int, str]) -> bool:
-    """Whether every file is listed by size and SHA-256. `digests`: those known, by position; added to."""
+def _listed(files: Files, listed: frozenset[tuple[int, str]], digests: dict[int, str], *, unknown: bool = False) -> bool:
+    """Whether every file is listed by size and SHA-256. `digests`: those known, by position; added to.
+
+    unknown: whether a file of a listed size whose digest nobody knows counts as listed, as it must where that blocks.
+    """
     sizes = {size for size, _ in listed}
     if not files or not all(size in sizes for size, _ in files):
         return False
     for position, (_, sha256) in enumerate(files):
         if position not in digests:
             digests[position] = sha256().lower()
-    return all((size, digests[position]) in listed for position, (size, _) in enumerate(files))
+    return all(
+        (size, digests[position]) in listed or (unknown and not digests[position]) for position, (size, _) in enumerate(files)
+    )
 
 
 @dataclass(frozen=True)

@@ -140,3 +140,17 @@ def test_folders_listed_at_once_come_in_order(bucket: Bucket) -> None:
         list(pool.map(lambda key: obstore.put(bucket.store, key, b"x"), keys))
     found = [f.shown.removeprefix(f"s3://{bucket.name}/") for f in open_store(f"s3://{bucket.name}/p", ANYWHERE).below()]
     assert found == sorted(keys)
+
+
+@pytest.mark.parametrize(("decision", "found"), [("block", "block"), ("allow", "block"), ("approve", "block")])
+def test_a_rule_by_digest_where_no_digest_is_known(bucket: Bucket, tmp_path: Path, decision: str, found: str) -> None:
+    """A rule that blocks applies to every file of that size, one that allows to none."""
+    write_small(tmp_path)
+    if decision == "allow":
+        (tmp_path / "weightguard.toml").write_text(declaration("1.2e26"))
+    uri = bucket.put(tmp_path, "m")
+    size = (tmp_path / "model.safetensors").stat().st_size
+    rules = tmp_path / "p.toml"
+    listed = f'files = [{{bytes = {size}, sha256 = "{"a" * 64}"}}]'
+    rules.write_text(f'schema = "weightguard/policy/1"\n[[rule]]\ndecision = "{decision}"\nreason = "r"\n{listed}\n')
+    assert weightguard.scan(uri, policy=str(rules)).decision == found
