@@ -169,3 +169,8 @@ def test_what_an_archive_holds_is_hashed_with_it(attested: Path) -> None:
         tar.add(attested / "m", "m")
     assert main(["attest", "m.tar", "-o", "t.json", *AS_OF]) == 0
     assert [s["name"] for s in json.loads((attested / "t.json").read_text())["subject"]] == ["m.tar"]
+
+
+def test_a_store_is_not_hashed(attested: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["attest", "s3://bucket/m", "-o", "t.json", *AS_OF]) == 2
+    assert "name local ones" in capsys.readouterr().err and not (attested / "t.json").exists()

@@ -44,12 +44,18 @@ def several(report: Report) -> str:
 def hashed(wanted: Request, statement: str | None) -> tuple[Report, dict[str, str]]:
     """A scan, and the SHA-256 of every file of its target, by each path that reaches it, from the folder of them all.
 
-    statement: the file of the statement itself, which is left out with its signature.
+    statement: the file of the statement itself, which is left out with its signature. Raises `ConfigurationError` for a URI.
     """
     from weightguard.evidence.attached import sha256
     from weightguard.evidence.signatures import SUFFIX
     from weightguard.pipeline import scan_with_files
+    from weightguard.stores.targets import scheme_of, shown
 
+    stores = [target for target in wanted.targets if scheme_of(target) is not None]
+    if stores:
+        raise ConfigurationError(
+            f"{shown(stores[0])}: a statement is about whole files, which are not downloaded: name local ones"
+        )
     with progress_on(sys.stderr, quiet=False) as progress:
         report, real = scan_with_files(wanted, progress)
     own = {os.path.realpath(statement + end) for end in ("", SUFFIX)} if statement else set()
