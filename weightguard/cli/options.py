@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 def add_scan_options(parser: argparse.ArgumentParser) -> None:
     """Targets and what decides: policy, regimes, declarations, date."""
-    parser.add_argument("targets", nargs="*", metavar="TARGET", help="files and folders; put -- before a list from a hook")
+    parser.add_argument(
+        "targets", nargs="*", metavar="TARGET", help="files, folders, and URIs of stores; put -- before a list from a hook"
+    )
     parser.add_argument("--hf-cache", action="store_true", help="add the local Hugging Face cache")
     parser.add_argument(
         "--policy", metavar="FILE", help="policy file; else $WEIGHTGUARD_POLICY, else one found that only tightens"
