@@ -89,6 +89,20 @@ def test_another_policy_decides_everything_again(tmp_path: Path, capsys: pytest.
     assert ", 0 read" not in capsys.readouterr().out
 
 
+def test_what_a_waiver_lifted_is_decided_again_when_it_expires(tmp_path: Path) -> None:
+    import hashlib
+
+    root, out, rules = write_small(tmp_path / "t"), tmp_path / "out", tmp_path / "p.toml"
+    (root / "weightguard.toml").write_text(declaration("1.2e26"))
+    content = (root / "model.safetensors").read_bytes()
+    files = f'files = [{{bytes = {len(content)}, sha256 = "{hashlib.sha256(content).hexdigest()}"}}]'
+    words = 'regimes = ["us-ear-4e091"]\nreason = "r"\napproved_by = "a"\nexpires = 2026-12-01'
+    rules.write_text(f'schema = "weightguard/policy/1"\n[[waiver]]\n{files}\n{words}\n')
+    assert swept(root, out, "--policy", str(rules), "--as-of", "2026-11-25") == 0
+    assert swept(root, out, "--policy", str(rules), "--as-of", "2026-11-26") == 0
+    assert swept(root, out, "--policy", str(rules), "--as-of", "2026-12-02") == 1
+
+
 def test_a_model_in_several_folders_is_one_unit(tmp_path: Path) -> None:
     root, out = tmp_path / "t", tmp_path / "out"
     write_small(root / "p" / "unet")

@@ -69,11 +69,12 @@ class Refused(Exception):
 
 
 class Known(NamedTuple):
-    """A decision that was made: its id, "allow" or "block", and the mark of what it was made of."""
+    """A decision that was made: its id, "allow" or "block", the mark of what it was made of, and the day whose law it holds for."""
 
     id: str
     decision: str
     mark: str
+    day: datetime.date
 
 
 @dataclass
@@ -120,9 +121,9 @@ class Decisions:
         return True
 
     async def still(self, place: str) -> Known | None:
-        """What was decided of a place, if nothing there has changed since."""
+        """What was decided of a place today, if nothing there has changed since: a waiver or an approval may have ended."""
         known = self.known.get(place)
-        if known is None:
+        if known is None or known.day != datetime.date.today():
             return None
         try:
             async with asyncio.timeout(self.settings.seconds):
@@ -145,6 +146,7 @@ class Decisions:
             return error(503, "too many requests are waiting: nothing is allowed; try again", {"Retry-After": "1"})
         self.held += 1
         started = time.monotonic()
+        today = datetime.date.today()
         try:
             async with asyncio.timeout(self.settings.seconds):
                 report, mark = await asyncio.get_running_loop().run_in_executor(self.pool, work)
@@ -169,7 +171,7 @@ class Decisions:
             self.held -= 1
             self.spent += time.monotonic() - started
         if place is not None:
-            self.known[place] = Known(str(entry["id"]), str(entry["decision"]), mark)
+            self.known[place] = Known(str(entry["id"]), str(entry["decision"]), mark, today)
         content = {**entry, "log": head, "report": report.to_dict()}
         if place is not None:
             self._remember(report, "" if entry["decision"] == "allow" else why(content))

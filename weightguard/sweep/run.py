@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from weightguard.errors import ConfigurationError, Unreadable
 from weightguard.limits import LIMITS
 from weightguard.policy import as_json
+from weightguard.rules.provenance import standing
 from weightguard.stores.found import Found
 from weightguard.stores.targets import IN_ORDER, open_store, scheme_of, shown
 from weightguard.sweep.engines import ENGINES
@@ -77,7 +78,7 @@ def _agree(state: State, terms: Terms, *, resume: bool) -> None:
     """What was decided by other terms, or of another store, doesn't count."""
     said = state.terms()
     policy = hashlib.sha256(json.dumps(as_json(terms.policy), sort_keys=True, default=str).encode()).hexdigest()
-    now = {"root": shown(terms.root), "policy": policy, "version": VERSION}
+    now = {"root": shown(terms.root), "policy": policy, "version": VERSION, "dates": _dates(terms)}
     if said.get("root", now["root"]) != now["root"]:
         raise ConfigurationError(f"{state.path}: is of a sweep of {said['root']}: give another folder")
     if said.get("finished") == "no" and not resume:
@@ -85,6 +86,17 @@ def _agree(state: State, terms: Terms, *, resume: bool) -> None:
     if any(said.get(name) != value for name, value in now.items()):
         state.forget()
     state.set_terms(**now)
+
+
+def _dates(terms: Terms) -> str:
+    """The days, up to the one that is decided for, on which a decision may change by itself: of the law, and of waivers."""
+    days = {waiver.expires for waiver in terms.policy.waivers}
+    for id in terms.policy.regimes:
+        folder = terms.policy.regime(id).FOLDER
+        if folder:
+            known = standing(folder)
+            days |= {event.date for event in (*known.legal, *known.enforcement)}
+    return " ".join(sorted(day.isoformat() for day in days if day <= terms.as_of))
 
 
 def _listing(terms: Terms) -> Iterator[Object]:

@@ -30,7 +30,8 @@ create index if not exists folders_by_unit on folders (unit);
 """
 _BETWEEN = "select uri, size, version, sha256 from seen where uri > ? and uri <= ?"
 _AGAIN = """insert or ignore into todo select distinct unit from rows
-  where kind = 'unread' and reason in ('unavailable', 'permission', 'changed', 'missing') and unit in (select unit from folders)"""
+  where unit in (select unit from folders) and (kind = 'unread' and reason in ('unavailable', 'permission', 'changed', 'missing')
+  or decision = 'allow' and status not in ('', 'not_controlled'))"""  # what a store refused; what an approval lifts until it expires
 _NEXT = "select unit from todo where ?1 is null or unit > ?1 order by unit limit 1000"
 _INSERT = "insert or replace into rows values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _PAGE = 5_000
