@@ -51,6 +51,7 @@ class Reading:
     """`folders` in the order of their paths; `real`: the file of the store that holds each path, as reached from the target.
 
     bytes: size of all files, each real file once. digests: SHA-256 of real files, where their store names them by it.
+    unknown: the small files of no known kind that are let be.
     """
 
     folders: tuple[Folder, ...]
@@ -59,6 +60,7 @@ class Reading:
     real: Mapping[str, str]
     bytes: int
     digests: Mapping[str, str]
+    unknown: frozenset[str]
 
 
 def read_all(listing: Listing, unexplained_bytes: int, progress: Progress | None) -> Reading:
@@ -350,7 +352,15 @@ class _Reader:
         names = sorted({*self._weights, *self._texts, *self._failed, *(f.folder for f in self._found.values())})
         folders = tuple(Folder(n, tuple(self._weights[n].values()), self._texts[n], frozenset(self._failed[n])) for n in names)
         digests = {f.real: f.sha256 for f in self._found.values() if f.store is not None}
-        return Reading(folders, tuple(self.unread), tuple(self._findings), self.real, sum(self._sizes.values()), digests)
+        return Reading(
+            folders=folders,
+            unread=tuple(self.unread),
+            findings=tuple(self._findings),
+            real=self.real,
+            bytes=sum(self._sizes.values()),
+            digests=digests,
+            unknown=frozenset(self._let_be),
+        )
 
     def _say_let_be(self) -> None:
         if not self._let_be:

@@ -273,9 +273,11 @@ def test_links_and_odd_names(tmp_path: Path) -> None:
     root, out = tree(tmp_path / "t", 2), tmp_path / "out"
     (root / "away").symlink_to("/etc/hostname")
     (root / 'na,"me\n.txt').write_text("x")
+    (root / "blob").write_bytes(bytes(range(200, 256)) * 20)
     (root / os.fsdecode(b"\xff.safetensors")).write_bytes(b"x")
     assert swept(root, out) == 3
     kinds = {uri.rpartition("/")[2]: kind for uri, kind in of(out, "kind").items()}
+    assert kinds["blob"] == "unknown"
     assert kinds["away"] == "unread" and kinds['na,"me\n.txt'] == "other"
     assert [k for k in kinds if "udcff" in k and kinds[k] == "unread"]
 

@@ -57,11 +57,13 @@ class _Bar:
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-            columns = (TextColumn("scanning"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            rate = TextColumn("{task.fields[rate]}")
+            columns = (TextColumn("scanning"), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn())
             self._progress = Progress(*columns, console=Console(file=self._stream), transient=True)
             self._progress.start()
-            self._bar = self._progress.add_task("scan", total=total)
-        self._progress.update(self._bar, completed=done, total=total)  # type: ignore[arg-type]
+            self._bar = self._progress.add_task("scan", total=total, rate="")
+        rate = f"{done / (time.monotonic() - self._start + _FIRST_AFTER):,.0f} a second"
+        self._progress.update(self._bar, completed=done, total=total, rate=rate)  # type: ignore[arg-type]
 
     def close(self) -> None:
         if self._bar is not None:

@@ -88,6 +88,10 @@ _QUESTIONS = (
     ),
     ("unread", "select uri, reason, detail from rows where kind = 'unread' order by size desc, uri limit 11"),
     (
+        "of no known kind, small, and let be",
+        "select count(*), sum(size), min(uri) from rows where kind = 'unknown' having count(*) > 0",
+    ),
+    (
         "largest",
         "select model, max(parameters), max(operations_high) from rows where model != '' group by model"
         " order by max(parameters) desc, model limit 5",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
@@ -37,7 +37,7 @@ class Object(NamedTuple):
 class Row(NamedTuple):
     """What a sweep says of one object. The model's columns stand on each of its files; numbers of operations are text, exact.
 
-    kind: "weights", "sidecar", "other" or "unread". decision: "block", "allow", or "" for what is no part of a model.
+    kind: "weights", "sidecar", "other", "unknown" (small, and let be) or "unread". decision: "block", "allow", or "" for what is no part of a model.
     """
 
     uri: str
@@ -80,7 +80,8 @@ def scan_shard(units: Mapping[str, Sequence[Object]], terms: Terms, spoiled: Map
         return [row for unit, objects in there.items() for row in _failed(unit, objects, error)]
     for listing, read, (unit, objects) in zip(listings, reads, there.items(), strict=True):
         try:
-            rows += _rows(unit, objects, *judged(listing, read(), request))
+            reading = read()
+            rows += _rows(unit, objects, reading.unknown, *judged(listing, reading, request))
         except Exception as error:
             rows += _failed(unit, objects, error)
     return rows
@@ -120,7 +121,7 @@ def _found(item: Object, store: Store | None) -> Found:
     return Found(item.uri, real, True, store, item.size, item.version, item.sha256)
 
 
-def _rows(unit: str, objects: Sequence[Object], report: Report, real: Mapping[str, str]) -> list[Row]:
+def _rows(unit: str, objects: Sequence[Object], unknown: Set[str], report: Report, real: Mapping[str, str]) -> list[Row]:
     uris = {o.uri for o in objects}
     of_real = {real[o.uri]: o.uri for o in objects if o.uri in real}
 
@@ -138,7 +139,8 @@ def _rows(unit: str, objects: Sequence[Object], report: Report, real: Mapping[st
     dangers = {object_of(f.path): f for f in report.findings if f.severity == "critical"}
     found = []
     for o in objects:
-        row = Row(o.uri, o.size, o.version, unit, "sidecar" if is_sidecar(o.uri.rpartition("/")[2]) else "other")
+        kind = "unknown" if o.uri in unknown else "sidecar" if is_sidecar(o.uri.rpartition("/")[2]) else "other"
+        row = Row(o.uri, o.size, o.version, unit, kind)
         if o.uri in of_model:
             row = _of_model(row, *of_model[o.uri])
         if o.uri in dangers:
