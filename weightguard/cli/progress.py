@@ -57,8 +57,8 @@ class _Bar:
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-            rate = TextColumn("{task.fields[rate]}")
-            columns = (TextColumn("scanning"), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn())
+            speed = TextColumn("{task.fields[rate]}")
+            columns = (TextColumn("scanning"), BarColumn(), MofNCompleteColumn(), speed, TimeRemainingColumn())
             self._progress = Progress(*columns, console=Console(file=self._stream), transient=True)
             self._progress.start()
             self._bar = self._progress.add_task("scan", total=total, rate="")

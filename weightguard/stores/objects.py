@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 import os
 import re
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from operator import itemgetter
@@ -63,16 +64,17 @@ def open_store(uri: str, network: Network) -> Objects:
         store = from_url(root, client_options=client, retry_config=retry, **_credentials(scheme))
     except Exception as error:
         raise ConfigurationError(f"{root}: {_clean(error)}") from error
-    return Objects(store, root, parts.path.strip("/"), whole=parts.path.endswith("/"))
+    return Objects(store, root, parts.path.strip("/"), network.retries, whole=parts.path.endswith("/"))
 
 
 class Objects:
     """A bucket, from a prefix on. whole: the address ends as a folder's does, so no object is meant by it."""
 
-    def __init__(self, store: Any, root: str, prefix: str, *, whole: bool) -> None:
+    def __init__(self, store: Any, root: str, prefix: str, retries: int, *, whole: bool) -> None:
         self._store = store
         self._root = root
         self._prefix = prefix
+        self._retries = retries
         self._whole = whole
 
     def below(self) -> Iterator[Found]:
@@ -124,6 +126,16 @@ class Objects:
         return {f.name: f for f in (self._found(meta, whole_folder=False) for meta in listed)}
 
     def read(self, file: Found, offset: int, length: int) -> bytes:
+        for attempt in range(self._retries):  # obstore asks again for an answer, not for the rest of one that breaks off
+            try:
+                return self._read(file, offset, length)
+            except Unreadable as error:
+                if error.reason != "unavailable":
+                    raise
+                time.sleep(0.1 * 4**attempt)
+        return self._read(file, offset, length)
+
+    def _read(self, file: Found, offset: int, length: int) -> bytes:
         import obstore
 
         options: Any = {"range": (offset, offset + length)}
@@ -143,11 +155,6 @@ class Objects:
         except Exception as error:
             raise _unreadable(error) from error
         return bytes(data)
-
-    def at(self, key: str, size: int, version: str) -> Found:
-        """An object that was listed before, by its key."""
-        uri = f"{self._root}/{key}"
-        return Found(uri, uri, True, self, size, version)
 
     def _found(self, meta: Any, *, whole_folder: bool = True) -> Found:
         uri = f"{self._root}/{meta['path']}"
