@@ -104,7 +104,7 @@ class HubGate:
                 sent = (
                     base64.b64decode(value["content"]) if value.get("encoding") == "base64" else str(value["content"]).encode()
                 )
-                if size is None and not _is_text(value["path"], len(sent), sent[:HEAD]):
+                if size is None and not _is_text(value["path"], len(sent), sent):
                     yield f"{value['path']} did not pass this gate"
                 elif size is not None and size != len(sent):
                     yield f"{value['path']} is not the file that passed this gate"
@@ -136,10 +136,12 @@ class HubGate:
         )
 
 
-def _is_text(path: str, size: int, sample: bytes) -> bool:
-    """A small file that begins as text and is named like no weights."""
+def _is_text(path: str, size: int, begins: bytes) -> bool:
+    """A small file that begins as text, or is all text where all of it is there, and is named like no weights."""
+    if len(begins) < min(size, HEAD):
+        return False
     try:
-        text = sample.decode("utf-8", "strict") if len(sample) < HEAD else sample[:-4].decode("utf-8", "strict")
+        text = (begins if len(begins) == size else begins[:-4]).decode("utf-8")
     except UnicodeDecodeError:
         return False
     plain = all(c.isprintable() or c in "\t\r\n\f" for c in text)
