@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
 import httpx
+from starlette.background import BackgroundTask
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response, StreamingResponse
 
@@ -37,7 +38,7 @@ class Upstream:
         except httpx.HTTPError as failed:
             return error(502, f"the service behind this gate does not answer: {type(failed).__name__}")
         kept = [(k, self._here(k, v, request)) for k, v in answer.headers.items() if k.lower() not in _HOP]
-        found = StreamingResponse(answer.aiter_raw(), answer.status_code, background=None)
+        found = StreamingResponse(answer.aiter_raw(), answer.status_code, background=BackgroundTask(answer.aclose))
         found.raw_headers = [(k.encode(), v.encode()) for k, v in kept]
         return found
 
