@@ -6,6 +6,8 @@ import base64
 import hashlib
 import hmac
 import json
+import os
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -185,3 +187,10 @@ def test_mlflow_s_own_webhook_leads_to_tags(client: Any, folder: Path, tracking:
         time.sleep(0.1)
     client.delete_webhook(hook.webhook_id)
     assert tags["weightguard.decision"] == "allow" and len(tags["weightguard.report"]) == 32
+
+
+def test_no_server_named_is_said_and_makes_nothing(tmp_path: Path) -> None:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")} | {"PYTHONPATH": str(ROOT)}
+    argv = [sys.executable, "-m", "weightguard", "scan", "models:/x/1"]
+    done = subprocess.run(argv, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and "set MLFLOW_TRACKING_URI" in done.stderr and list(tmp_path.iterdir()) == []

@@ -109,8 +109,10 @@ class Webhooks:
 
 def _set_tags(name: str, version: str, values: Mapping[str, str]) -> None:
     try:
-        from mlflow.tracking import MlflowClient
+        from mlflow.tracking import MlflowClient, is_tracking_uri_set
     except ImportError:
+        return
+    if not is_tracking_uri_set():  # nowhere to show them
         return
     client = MlflowClient()
     for key, value in values.items():

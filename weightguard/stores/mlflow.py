@@ -45,9 +45,11 @@ def _resolved(uri: str) -> str:
     try:
         import mlflow
         from mlflow.exceptions import MlflowException
-        from mlflow.tracking import MlflowClient
+        from mlflow.tracking import MlflowClient, is_tracking_uri_set
     except ImportError:
         raise ConfigurationError(f"{uri[:200]}: needs the extra: python -m pip install 'weightguard-gate[mlflow]'") from None
+    if not is_tracking_uri_set():  # its default would make a database in the current folder
+        raise ConfigurationError(f"{uri[:200]}: set MLFLOW_TRACKING_URI to the address of the tracking server")
     client = MlflowClient()
     try:
         if uri.startswith("runs:/"):
