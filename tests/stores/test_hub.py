@@ -118,3 +118,12 @@ def test_a_wrong_token_and_no_repository(hub: tuple[Hub, Server], monkeypatch: p
     monkeypatch.setenv("HF_TOKEN", "wrong")
     with pytest.raises(ConfigurationError, match="wants credentials"):
         weightguard.scan("hf://o/m")
+
+
+def test_a_sweep_reads_the_commit_that_was_listed(hub: tuple[Hub, Server], tmp_path: Path) -> None:
+    """In processes of its own, each of which opens the repository anew."""
+    pytest.importorskip("duckdb")
+    from weightguard.cli import main
+
+    write_shards(hub[0].root)
+    assert main(["sweep", "hf://o/m", "-o", str(tmp_path / "out"), "-q"]) == 0

@@ -56,7 +56,7 @@ class Repository:
 
     def read(self, file: Found, offset: int, length: int) -> bytes:
         path = file.shown.removeprefix(self._root + "/")
-        url = f"{self._files}/{self._commit}/{quote(path)}"
+        url = f"{self._files}/{file.version}/{quote(path)}"
         moved = self._moved.get(path)
         if moved is not None:
             try:
