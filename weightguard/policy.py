@@ -152,8 +152,12 @@ def built_in() -> Policy:
 
 def strict(policy: Policy) -> Policy:
     """What --strict makes of a policy: unattested conditions block, only given declarations clear, every expert is active."""
-    declarations = "given" if policy.declarations == "any" else policy.declarations
-    return replace(policy, undeclared_conditions="block", declarations=declarations, all_experts=True)
+    return replace(only_given(policy), undeclared_conditions="block", all_experts=True)
+
+
+def only_given(policy: Policy) -> Policy:
+    """A policy in which what lies beside the weights, written by whoever brought them, clears nothing: what every gate decides by."""
+    return replace(policy, declarations="given") if policy.declarations == "any" else policy
 
 
 # ---- where a policy comes from

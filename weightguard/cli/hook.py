@@ -23,7 +23,6 @@ from weightguard.errors import ConfigurationError
 if TYPE_CHECKING:
     from weightguard.gates.git import Objects, Repository
     from weightguard.gates.staging import State
-    from weightguard.pipeline import Request
     from weightguard.report import Report
 
 _MOST_LINES = 37  # of a report, before the note and the last line on standard error
@@ -43,11 +42,13 @@ def run(args: argparse.Namespace) -> int:
     from weightguard.gates.git import Repository
     from weightguard.gates.staging import Staging, judged
     from weightguard.pipeline import scan
+    from weightguard.policy import only_given
 
     before_commit = args.hook == "pre-commit"
     given = list(args.targets)
     args.targets = ["."]
-    wanted = _only_given_declarations(request(args))
+    wanted = request(args)
+    wanted = replace(wanted, policy=only_given(wanted.policy))
     repository = Repository(os.getcwd())
     # inside git's own folder, where a hard link to a file of the working tree or of Git LFS costs nothing
     inside = repository.common_dir if os.access(repository.common_dir, os.W_OK) else None
@@ -65,13 +66,6 @@ def run(args: argparse.Namespace) -> int:
         report = judged(report, staging, wanted.policy, file_by_file=before_commit)
     _show(report)
     return exits.status(report, strict=False)
-
-
-def _only_given_declarations(wanted: Request) -> Request:
-    policy = wanted.policy
-    if policy.declarations == "any":
-        policy = replace(policy, declarations="given")
-    return replace(wanted, policy=policy)
 
 
 # ---- pre-commit

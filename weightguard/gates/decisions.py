@@ -15,7 +15,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
@@ -208,11 +208,6 @@ class Decisions:
                 with contextlib.suppress(OSError), open(file.path, "rb") as opened:
                     digest = hashlib.sha256(opened.read(HEAD)).hexdigest()
                     self.files[os.path.basename(file.path), file.bytes, digest] = refusal
-
-
-def without_beside(policy: Policy) -> Policy:
-    """A policy in which what lies beside the weights, which was written by whoever brought them, clears nothing."""
-    return replace(policy, declarations="given") if policy.declarations == "any" else policy
 
 
 def error(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:

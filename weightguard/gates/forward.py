@@ -48,9 +48,6 @@ class Upstream:
             method, self.base + path if path.startswith("/") else path, content=content, headers=headers
         )
 
-    async def close(self) -> None:
-        await self._client.aclose()
-
     def _here(self, name: str, value: str, request: HttpRequest) -> str:
         """Addresses of the service behind, as addresses of the gate: a client must not go around it."""
         if name.lower() in ("location", "link") and self.base in value:

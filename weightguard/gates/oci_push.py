@@ -66,19 +66,18 @@ class PushGate:
             manifest = manifest_of(body)
         except Unreadable as error:
             return _denied(400, f"weightguard: {error.detail}")
-        if manifest.get("artifactType") == REPORT or "manifests" in manifest or request.headers.get("content-type") in _INDEXES:
-            if isinstance(manifest.get("layers"), list) and manifest.get("artifactType") != REPORT:
+        if manifest.get("artifactType") == REPORT:
+            return _denied(403, "weightguard: reports are attached by the gate itself")
+        if "manifests" in manifest or request.headers.get("content-type") in _INDEXES:
+            if isinstance(manifest.get("layers"), list):
                 return _denied(400, "weightguard: a manifest that is an index too")
-            if manifest.get("artifactType") == REPORT:
-                return _denied(403, "weightguard: reports are attached by the gate itself")
             return await self._upstream.send(request, body)  # it only names manifests, each of which was pushed through here
         answer = await self._decisions.answered(f"oci://{self._host}/{name}:{reference}", lambda: self._judge(name, manifest))
         content = json.loads(bytes(answer.body))
         if answer.status_code != 200:
             return _denied(answer.status_code, f"weightguard: {content['error']}")
         holds_weights = bool(content["report"]["models"]) or bool(content["report"]["unread"])
-        blocked = content["report"]["summary"]["blocked"] or content["decision"] == "block"
-        if holds_weights and blocked:
+        if holds_weights and content["decision"] == "block":
             return _denied(403, why(content))
         if not holds_weights and any(f["severity"] == "critical" for f in content["report"]["findings"]):
             return _denied(403, f"weightguard blocked it: {content['report']['findings'][0]['message']}")

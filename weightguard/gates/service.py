@@ -14,7 +14,6 @@ import os
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 from starlette.applications import Starlette
 from starlette.requests import Request as HttpRequest
@@ -22,14 +21,14 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import BaseRoute, Mount, Route
 
 from weightguard.gates import admission
-from weightguard.gates.decisions import Decisions, Refused, Settings, error, without_beside
+from weightguard.gates.decisions import Decisions, Refused, Settings, error
 from weightguard.gates.log import DecisionLog
 from weightguard.gates.openapi import openapi
 from weightguard.gates.requests import read_body
 from weightguard.gates.webhooks import Webhooks
 from weightguard.limits import LIMITS
 from weightguard.pipeline import Request, scan
-from weightguard.policy import Policy
+from weightguard.policy import Policy, only_given
 from weightguard.report import Report
 
 MOST_JSON = 64 << 10  # bytes of a request that names a path
@@ -167,11 +166,10 @@ def app(settings: Settings, more: Callable[[Decisions], list[BaseRoute]] | None 
 
     Raises `ConfigurationError` where its log can't be opened or its chain is broken.
     """
-    settings = replace(settings, policy=without_beside(settings.policy))
     log, pool = DecisionLog(settings.log), ThreadPoolExecutor(settings.workers)
 
     def decisions(policy: Policy) -> Decisions:
-        return Decisions(settings, without_beside(policy), log, pool)
+        return Decisions(settings, only_given(policy), log, pool)
 
     main = Service(decisions(settings.policy))
     routes: list[BaseRoute] = [

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
-from dataclasses import replace
 
 from weightguard.evidence.attached import Statement, read_given
 from weightguard.pipeline import Request, scan
-from weightguard.policy import Policy, built_in, load_given
+from weightguard.policy import Policy, built_in, load_given, only_given
 from weightguard.report import Report
 
 
@@ -27,10 +26,8 @@ def check(targets: Sequence[str], policy: Policy | str | None = None, declaratio
     declarations: paths of those that may. Raises `ConfigurationError` for what the caller must mend: nothing leaves then either.
     """
     found = built_in() if policy is None else load_given(policy) if isinstance(policy, str) else policy
-    if found.declarations == "any":
-        found = replace(found, declarations="given")
     given: list[Statement] = [read_given(path) for path in declarations]
-    report = scan(Request(list(targets), found, datetime.date.today(), given))
+    report = scan(Request(list(targets), only_given(found), datetime.date.today(), given))
     if report.decision == "block":
         raise Blocked(_why(report), report)
     return report

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from weightguard.stores import ByteSource, Opened
+from weightguard.stores import Opened
 from weightguard.values import Finding, Unread
 
 Beside = Callable[[str], Opened]
@@ -96,6 +96,3 @@ def joined(folder: str, path: str) -> str | None:
     if posixpath.isabs(path) or inside == ".." or inside.startswith("../"):
         return None
     return f"{folder}/{inside}" if folder else inside
-
-
-__all__ = ["ANYWHERE", "Beside", "ByteSource", "Found", "Listing", "Network", "Store", "joined"]

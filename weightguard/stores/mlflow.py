@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote, urlsplit
 from weightguard.errors import ConfigurationError, Unreadable
 from weightguard.limits import LIMITS
 from weightguard.stores.found import Found, Network, Store
-from weightguard.stores.web import Web
+from weightguard.stores.web import Web, basic
 
 _MODEL = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>[^/@]+)|@(?P<alias>[^/]+))(?:/(?P<path>.*))?")
 _HOPS = 8  # a version may name another one as its source
@@ -139,10 +139,8 @@ class Artifacts:
         if os.environ.get("MLFLOW_TRACKING_TOKEN"):
             return f"Bearer {os.environ['MLFLOW_TRACKING_TOKEN']}"
         if os.environ.get("MLFLOW_TRACKING_USERNAME"):
-            import base64
-
             pair = f"{os.environ['MLFLOW_TRACKING_USERNAME']}:{os.environ.get('MLFLOW_TRACKING_PASSWORD', '')}"
-            return "Basic " + base64.b64encode(pair.encode()).decode()
+            return basic(pair)
         return None
 
 

@@ -7,7 +7,6 @@ layers: the title annotation, or ModelPack's and Docker's file path. Credentials
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import ipaddress
 import json
@@ -22,7 +21,7 @@ from urllib.parse import quote, urlsplit
 
 from weightguard.errors import ConfigurationError, Unreadable
 from weightguard.stores.found import Found, Network
-from weightguard.stores.web import Answer, Web, check
+from weightguard.stores.web import Answer, Web, basic, check
 
 _URI = re.compile(r"oci://([^/@]+)/([a-z0-9][a-z0-9._/-]*?)(?::([\w][\w.-]{0,127}))?(?:@(sha256:[0-9a-f]{64}))?/?")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -67,10 +66,9 @@ class Artifact:
         self._reference = reference
         mark = "@" if _DIGEST.fullmatch(reference) else ":"
         self._root = f"oci://{host}/{name}{mark}{reference}"
-        self.digest = ""  # of the manifest that was read
 
     def below(self) -> Iterator[Found]:
-        content, self.digest = self._registry.manifest(self._name, self._reference)
+        content = self._registry.manifest(self._name, self._reference)
         of_index = content.get("manifests")
         if of_index is None:
             yield from self._layers(content, self._root)
@@ -81,7 +79,7 @@ class Artifact:
             digest = entry.get("digest") if isinstance(entry, dict) else None
             if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
                 raise Unreadable("malformed", "an index with an entry that has no digest")
-            yield from self._layers(self._registry.manifest(self._name, digest)[0], f"{self._root}/{digest[7:19]}")
+            yield from self._layers(self._registry.manifest(self._name, digest), f"{self._root}/{digest[7:19]}")
 
     def of_manifest(self, manifest: Mapping[str, Any]) -> Iterator[Found]:
         """The layers of a manifest that is at hand."""
@@ -166,16 +164,15 @@ class Registry:
         self._network = network
         self._web = Web(network, self._authorization)
 
-    def manifest(self, name: str, reference: str) -> tuple[dict[str, Any], str]:
-        """A manifest or index, and its digest. Raises `Unreadable`."""
+    def manifest(self, name: str, reference: str) -> dict[str, Any]:
+        """A manifest or index. Raises `Unreadable`."""
         url = f"{self._base}/{name}/manifests/{quote(reference, safe=':')}"
         answer = self._web.get(url, {"Accept": _MANIFESTS}, _MANIFEST_BYTES, exact=True)
         check(answer)
         content = manifest_of(answer.body)
-        digest = "sha256:" + hashlib.sha256(answer.body).hexdigest()
-        if _DIGEST.fullmatch(reference) and digest != reference:
+        if _DIGEST.fullmatch(reference) and "sha256:" + hashlib.sha256(answer.body).hexdigest() != reference:
             raise Unreadable("inconsistent", "the registry sent a manifest of another digest")
-        return content, digest
+        return content
 
     def blob(self, name: str, digest: str, offset: int, length: int, size: int) -> bytes:
         """Bytes of a blob."""
@@ -192,10 +189,10 @@ class Registry:
 
     def _answered(self, challenge: str) -> str:
         """What a challenge asks for: a token of its realm (Distribution token authentication), or the password itself."""
-        basic = _basic(self._host)
+        login = _basic(self._host)
         scheme, _, rest = challenge.partition(" ")
         if scheme.lower() == "basic":
-            return basic
+            return login
         said = dict(re.findall(r'(\w+)="([^"]*)"', rest))
         realm = urlsplit(said.get("realm", ""))
         if (
@@ -205,7 +202,7 @@ class Registry:
         ):
             return ""
         query = "&".join(f"{key}={quote(said[key])}" for key in ("service", "scope") if key in said)
-        headers = {"Authorization": basic} if basic else {}
+        headers = {"Authorization": login} if login else {}
         answer: Answer = Web(self._network).get(f"{said['realm']}?{query}", headers, 1 << 20, exact=True)
         check(answer)
         try:
@@ -258,6 +255,6 @@ def _helped(program: str, host: str) -> str:
     try:
         done = subprocess.run([path, "get"], input=host.encode(), capture_output=True, timeout=10, check=True)  # noqa: S603
         found = json.loads(done.stdout)
-        return "Basic " + base64.b64encode(f"{found['Username']}:{found['Secret']}".encode()).decode()
+        return basic(f"{found['Username']}:{found['Secret']}")
     except (OSError, subprocess.SubprocessError, ValueError, KeyError, TypeError):
         return ""

@@ -5,6 +5,7 @@ RFC 9110: ranges in section 14, entity tags in 8.8.3, redirects in 15.4. Whateve
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import json
 import re
@@ -12,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from weightguard.errors import ConfigurationError, Reason, Unreadable
 from weightguard.stores.found import Found, Network
@@ -178,6 +179,11 @@ def check(answer: Answer) -> None:
     raise Unreadable(reason, f"{_host(answer.url)}: {text}")
 
 
+def basic(pair: str) -> str:
+    """The Authorization header of "user:password" (RFC 7617)."""
+    return "Basic " + base64.b64encode(pair.encode()).decode()
+
+
 def open_store(uri: str, network: Network) -> Objects:
     """The object of a URL. Raises `ConfigurationError`."""
     parts = urlsplit(uri)
@@ -239,10 +245,7 @@ class Objects:
         return Found(url, url, False, self, int(size), version)
 
     def _authorization(self, host: str, challenge: str) -> str | None:
-        import base64
-        from urllib.parse import unquote
-
-        return "Basic " + base64.b64encode(unquote(self._credentials).encode()).decode() if host.endswith(self._host) else None
+        return basic(unquote(self._credentials)) if host.endswith(self._host) else None
 
 
 def _host(url: str) -> str:

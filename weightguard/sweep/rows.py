@@ -35,7 +35,7 @@ class Object(NamedTuple):
 
 
 class Row(NamedTuple):
-    """What a sweep says of one object. The model's columns stand on each of its files; numbers of operations are text, exact.
+    """What a sweep says of one object. The model's columns stand on each of its files.
 
     kind: "weights", "sidecar", "other", "unknown" (small, and let be) or "unread". decision: "block", "allow", or "" for what is no
     part of a model.
