@@ -55,6 +55,12 @@ class ModelReport:
     findings: tuple[Finding, ...]
     provenance: tuple[Ancestor, ...] = ()
 
+    @property
+    def deciding(self) -> Verdict | None:
+        """The verdict to name in one line: the first that blocks and is not clear; else the first; None where none was reached."""
+        blocking = (v for v in self.verdicts if v.blocks and v.status != "not_controlled")
+        return next(blocking, self.verdicts[0] if self.verdicts else None)
+
 
 @dataclass(frozen=True, eq=False)
 class Report:

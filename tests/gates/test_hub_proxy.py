@@ -109,6 +109,11 @@ def test_another_file_of_that_name_and_size_is_stopped(gate: Serving, hub: Hub, 
         ("PATCH", "/api/models/o/m/settings", b"{}"),
         ("GET", "//api/models/o/m/xet-write-token/main", None),
         ("POST", "/api/models/o/m/commit/main", b'{"key":"copyFile","value":{"path":"a"}}'),
+        ("POST", "/api/models/o/m/commit/main", b'{"key":"header","value":{},"files":[{"path":"a","content":"x"}]}'),
+        ("POST", "/api/models/o/m/%2563ommit/main", b'{"key":"header","value":{}}'),
+        ("POST", "/api/models/o/m/like/..%2Fcommit/main", b'{"key":"header","value":{}}'),
+        ("POST", "/api/models/o/m/tag/x%3F/../../commit/main", b'{"key":"header","value":{}}'),
+        ("POST", "/api/models/o/m/preupload/main", b'{"files":[{"path":"notes","size":3,"sample":"YW-_"}]}'),
     ],
 )
 def test_every_other_way_in_is_closed(gate: Serving, hub: Hub, method: str, path: str, body: bytes | None) -> None:

@@ -19,6 +19,8 @@ from weightguard.demo.layouts import llama_405b
 from weightguard.demo.write import write_model
 from weightguard.gates.log import broken
 
+INDEX = "application/vnd.oci.image.index.v1+json"
+
 pytest.importorskip("httpx")
 
 
@@ -111,6 +113,39 @@ def test_layers_beside_manifests_are_refused(pusher: Pusher) -> None:
     body = json.dumps({"schemaVersion": 2, "manifests": [], "layers": [pusher.blob("both", b"x")]}).encode()
     with pytest.raises(urllib.error.HTTPError, match="400"):
         pusher.call("PUT", f"http://{pusher.host}/v2/both/manifests/x", body, MANIFEST)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["x/manifests%252Fv1", "x%252fmanifests/v1", "x/%256danifests/v1", "x/blobs/../manifests%2F..%2Fv1", "x//manifests;a/v1"],
+)
+def test_an_address_that_only_the_registry_would_understand(pusher: Pusher, tmp_path: Path, address: str) -> None:
+    write_model(str(tmp_path), llama_405b())
+    layer = pusher.large("x", tmp_path / "model.safetensors")
+    config = pusher.blob("x", b"{}")
+    body = json.dumps({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [layer]}).encode()
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        pusher.call("PUT", f"http://{pusher.host}/v2/{address}", body, MANIFEST)
+    assert caught.value.code in (400, 403) and b"weightguard" in caught.value.read()
+
+
+@pytest.mark.parametrize("kind", [MANIFEST, INDEX])
+def test_weights_as_the_config_of_what_looks_like_an_index(pusher: Pusher, tmp_path: Path, kind: str) -> None:
+    write_model(str(tmp_path), llama_405b())
+    content = {"schemaVersion": 2, "manifests": [], "config": pusher.large("looks", tmp_path / "model.safetensors")}
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        pusher.call("PUT", f"http://{pusher.host}/v2/looks/manifests/x", json.dumps(content).encode(), kind)
+    assert caught.value.code == 400 and b"weightguard" in caught.value.read()
+
+
+def test_an_index_of_what_was_pushed_passes(pusher: Pusher, tmp_path: Path) -> None:
+    write_small(tmp_path)
+    pusher.push("several", {"model.safetensors": pusher.blob("several", (tmp_path / "model.safetensors").read_bytes())})
+    request = urllib.request.Request(f"http://{pusher.host}/v2/several/manifests/v1", headers={"Accept": MANIFEST})
+    manifest = urllib.request.urlopen(request).read()
+    entry = {"mediaType": MANIFEST, "digest": digest_of(manifest), "size": len(manifest)}
+    body = json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]}).encode()
+    pusher.call("PUT", f"http://{pusher.host}/v2/several/manifests/all", body, INDEX)
 
 
 @pytest.mark.parametrize(

@@ -277,6 +277,36 @@ def test_the_chain_shows_what_was_changed(tmp_path: Path) -> None:
     assert broken(str(path)) == ""
 
 
+def test_a_full_disk_breaks_no_chain(tmp_path: Path) -> None:
+    """The line that failed is gone, and the next continues the one before it."""
+    path = tmp_path / "log"
+    code = """
+import resource, sys
+from weightguard.gates.log import DecisionLog
+log = DecisionLog(sys.argv[1])
+log.append({"id": "a"})
+hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+resource.setrlimit(resource.RLIMIT_FSIZE, (150, hard))
+try:
+    log.append({"id": "b", "more": "x" * 1000})
+except OSError:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    log.append({"id": "c"})
+    log.close()
+"""
+    subprocess.run([sys.executable, "-c", code, str(path)], check=True)
+    assert broken(str(path)) == "" and [json.loads(line)["id"] for line in path.read_text().splitlines()] == ["a", "c"]
+
+
+def test_a_line_longer_than_any_is_not_written(tmp_path: Path) -> None:
+    log = DecisionLog(str(tmp_path / "log"))
+    with pytest.raises(OSError, match="large"):
+        log.append({"id": "a", "more": "x" * (17 << 20)})
+    log.append({"id": "b"})
+    log.close()
+    DecisionLog(str(tmp_path / "log")).close()
+
+
 def test_one_log_has_one_writer(tmp_path: Path) -> None:
     log = DecisionLog(str(tmp_path / "log"))
     with pytest.raises(ConfigurationError, match="can't open"):

@@ -1,27 +1,50 @@
-"""Kubernetes admission (AdmissionReview v1, admission.k8s.io): which models an object would serve, and the answer about them."""
+"""Kubernetes admission (AdmissionReview v1, admission.k8s.io): which models an object would serve, and the answer about them.
+
+An object names a model as KServe's `storageUri` (or `storage`), as a URI in any other text, as what a model server is told to serve
+(`--model ORG/NAME`, MODEL_ID), or as an image that is mounted. What names its model in no such way is not seen.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
+
+from weightguard.models import WEIGHT_NAMES
+from weightguard.stores.targets import STORES
 
 VERSION = "admission.k8s.io/v1"
 MOST = 4 << 20  # bytes of a review: etcd keeps objects of 1.5 MiB at most
 _DEPTH = 64
 _STRINGS = 100_000
+_NOT_SPEC = frozenset({"metadata", "status"})  # kubectl keeps the object before this one in an annotation
+_CARRIERS = frozenset(STORES) | set("file ftp gcs hdfs modelscope ms pvc sftp wasb wasbs webhdfs".split())
+_URI = re.compile(r"([a-z][a-z0-9+.-]*):/[^\s\"'`;,|&<>()]+", re.IGNORECASE)
+_WEIGHTS = (*WEIGHT_NAMES, ".tar", ".tgz", ".gz", ".zip", ".zst")
+_OPTION = re.compile(r"--?model(?:[-_](?:id|path|dir|name[-_]or[-_]path))?|serve")
+_VARIABLES = frozenset({"MODEL_ID", "HF_MODEL_ID", "MODEL_NAME_OR_PATH"})
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+_HOST = re.compile(r"localhost|[^/]*[.:][^/]*")
 
 
-def asked(review: object) -> tuple[str, list[str]]:
-    """The uid of a review, and the URIs of the models that its object names. ValueError for what is no review.
+class Review(NamedTuple):
+    """What is asked: `models` must all be allowed; of `images`, which run, those that lie where the gate decides. gone: a deletion."""
 
-    KServe names them as `storageUri`, in model specs, in `storage` and in containers' arguments and environment; so every string
-    under such a key counts, and every argument or value that is an URI.
-    """
+    uid: str
+    models: tuple[str, ...]
+    images: tuple[str, ...]
+    gone: bool
+
+
+def asked(review: object) -> Review:
+    """What a review asks, its models as URIs. ValueError for what is no review."""
     request = review.get("request") if isinstance(review, Mapping) and review.get("apiVersion") == VERSION else None
     if not isinstance(request, Mapping) or not isinstance(request.get("uid"), str):
         raise ValueError(f"not an AdmissionReview of {VERSION}")
-    return str(request["uid"]), list(dict.fromkeys(_uris(request.get("object"))))
+    found = list(dict.fromkeys(_named(request.get("object"))))
+    models, images = (tuple(uri for runs, uri in found if runs == which) for which in (False, True))
+    return Review(request["uid"], models, images, request.get("operation") == "DELETE")
 
 
 def answer(uid: str, denied: Sequence[str]) -> dict[str, Any]:
@@ -40,7 +63,8 @@ def path_of(uri: str) -> str | None:
     return unquote(parts.path) if parts.scheme == "file" and parts.netloc in ("", "localhost") else None
 
 
-def _uris(value: object) -> Iterator[str]:
+def _named(value: object) -> Iterator[tuple[bool, str]]:
+    """(whether it is an image that runs, URI) of all that an object names."""
     stack: list[tuple[object, str, int]] = [(value, "", 0)]
     seen = 0
     while stack:
@@ -49,10 +73,51 @@ def _uris(value: object) -> Iterator[str]:
         if depth > _DEPTH or seen > _STRINGS:
             raise ValueError("deeper or larger than any object")
         if isinstance(item, Mapping):
-            stack += [(v, str(k), depth + 1) for k, v in item.items()]
+            stack += [(v, str(k), depth + 1) for k, v in item.items() if k not in _NOT_SPEC]
+            yield from _of_mapping(item, key)
         elif isinstance(item, list):
             stack += [(v, key, depth + 1) for v in item]
+            if key in ("args", "command"):
+                yield from (
+                    (False, uri) for uri in _of_words([w for text in item if isinstance(text, str) for w in text.split()])
+                )
         elif isinstance(item, str):
-            text = item.rpartition("=")[2] if key in ("args", "command") else item
-            if key == "storageUri" or (key in ("args", "command", "value") and "://" in text):
-                yield text
+            if key == "storageUri":
+                yield False, item
+            elif key == "image":
+                yield True, _image(item)
+            else:
+                yield from ((False, m[0]) for m in _URI.finditer(item) if _carries(m[1].lower(), m[0]))
+
+
+def _of_mapping(item: Mapping[Any, Any], key: str) -> Iterator[tuple[bool, str]]:
+    if key == "image" and isinstance(item.get("reference"), str):  # an image as a volume
+        yield False, _image(item["reference"])
+    if key == "storage" and isinstance(item.get("path"), str):  # KServe: where that is, only a secret of the cluster says
+        yield False, f"storage:/{item['path']}"
+    if item.get("name") in _VARIABLES and _REPOSITORY.fullmatch(str(item.get("value"))):
+        yield False, f"hf://{item['value']}"
+
+
+def _of_words(words: Sequence[str]) -> Iterator[str]:
+    for before, word in zip(["", *words], words, strict=False):
+        option, has_value, value = word.partition("=")
+        if not has_value:
+            option, value = before, word
+        if _OPTION.fullmatch(option) and _REPOSITORY.fullmatch(value):
+            yield f"hf://{value}"
+
+
+def _carries(scheme: str, uri: str) -> bool:
+    """Whether a URI in a text may lead to weights: a web address only by the name of its file."""
+    if scheme in ("http", "https"):
+        return urlsplit(uri).path.lower().endswith(_WEIGHTS)
+    return scheme in _CARRIERS
+
+
+def _image(reference: str) -> str:
+    """An image as a URI: without a host it is of Docker's own registry (distribution/reference, "familiar names")."""
+    host, slash, _ = reference.partition("/")
+    if slash and _HOST.fullmatch(host):
+        return f"oci://{reference}"
+    return f"oci://docker.io/{reference if slash else 'library/' + reference}"

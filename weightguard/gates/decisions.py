@@ -36,6 +36,7 @@ from weightguard.version import VERSION
 NETWORK = Network(seconds=5.0, retries=1, private=False, redirects=True)
 """How far a service goes for a URI that a caller names: to public addresses, and not for long."""
 HEAD = 512  # bytes of a file that the Hub's clients show before they send it
+_KEPT = 1_000_000  # decisions, and files
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,17 @@ class Known(NamedTuple):
     day: datetime.date
 
 
+class Made(NamedTuple):
+    """A decision that is in the log: what stands there, with the hash of its line, and the report."""
+
+    entry: dict[str, Any]
+    report: Report
+
+
+Work = Callable[[], tuple[Report, str]]
+"""Gives a report, and the mark of what it was made of."""
+
+
 @dataclass
 class Decisions:
     """The decisions of one policy. A scan that was given up keeps its thread until it ends."""
@@ -87,8 +99,8 @@ class Decisions:
     pool: ThreadPoolExecutor
     held: int = 0
     known: dict[str, Known] = field(default_factory=dict)  # by the place
-    files: dict[tuple[str, int, str], str] = field(default_factory=dict)  # name, size, digest of the first bytes -> why not
-    queued: dict[str, asyncio.Task[Response]] = field(default_factory=dict)
+    _files: dict[tuple[str, int, str], dict[str, str]] = field(default_factory=dict)  # name, size, digest of the first bytes
+    queued: dict[str, asyncio.Task[Made | Response]] = field(default_factory=dict)
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     spent: float = 0.0
 
@@ -105,9 +117,13 @@ class Decisions:
             return real
         if ".." in unquote(named).split("/") or "\\" in named or any(c.isspace() for c in named):
             raise Refused(400, "a URI without .. and spaces")
-        if not any(named == s or named.startswith(s if s.endswith(("/", ":")) else s + "/") for s in self.settings.stores):
+        if not self.covers(named):
             raise Refused(403, "the URI is not below a store that this gate was given (--store)")
         return named
+
+    def covers(self, uri: str) -> bool:
+        """Whether a URI is below a store that the service was given."""
+        return any(uri == s or uri.startswith(s if s.endswith(("/", ":")) else s + "/") for s in self.settings.stores)
 
     def queue(self, place: str) -> bool:
         """Decide in the background; False where too many wait."""
@@ -115,7 +131,7 @@ class Decisions:
             return True
         if self.held >= self.settings.workers + self.settings.waiting:
             return False
-        task = asyncio.get_running_loop().create_task(self.decided(place))
+        task = asyncio.get_running_loop().create_task(self.decision_on(place))
         self.queued[place] = task
         task.add_done_callback(lambda _: self.queued.pop(place, None))
         return True
@@ -130,16 +146,20 @@ class Decisions:
                 mark = await asyncio.get_running_loop().run_in_executor(self.pool, self._mark, place)
         except (TimeoutError, ConfigurationError, Unreadable):
             return None
-        return known if mark == known.mark else None
+        return known if mark == known.mark != "" else None
 
-    async def decided(self, place: str) -> Response:
-        """The decision on a place."""
-        return await self.answered(shown(place), lambda: self._scan(place), place)
+    async def decision_on(self, place: str) -> Made | Response:
+        """`made` of a place."""
+        return await self.made(shown(place), lambda: self._scan(place), place)
 
-    async def answered(self, name: str, work: Callable[[], tuple[Report, str]], place: str | None = None) -> Response:
-        """Wait for room, scan, write the log, answer; in that order, so that nothing is answered that is not written.
+    def answer(self, found: Made | Response) -> Response:
+        """A decision as the answer to a client."""
+        return found if isinstance(found, Response) else JSONResponse({**found.entry, "report": found.report.to_dict()})
 
-        work: gives the report, and the mark of what it was made of.
+    async def made(self, name: str, work: Work, place: str | None = None) -> Made | Response:
+        """Wait for room, scan, write the log; in that order, so that nothing is answered that is not written.
+
+        Returns the decision, or the answer that says why there is none.
         """
         if self.held >= self.settings.workers + self.settings.waiting:
             self.counts["none", "busy"] += 1
@@ -172,11 +192,10 @@ class Decisions:
             self.spent += time.monotonic() - started
         if place is not None:
             self.known[place] = Known(str(entry["id"]), str(entry["decision"]), mark, today)
-        content = {**entry, "log": head, "report": report.to_dict()}
-        if place is not None:
-            self._remember(report, "" if entry["decision"] == "allow" else why(content))
+            _keep(self.known)
+            self._remember(place, report, entry["why"] and f"{entry['why']} (decision {entry['id']})")
         self.counts[entry["decision"], "unread" if report.unread else "decided" if report.models else "no model"] += 1
-        return JSONResponse(content)
+        return Made({**entry, "log": head}, report)
 
     def _scan(self, place: str) -> tuple[Report, str]:
         """The report on a place, and its mark: `Refused` where it changed between listing and judging."""
@@ -201,13 +220,27 @@ class Decisions:
         place = self._resolved(place)
         return _mark(collect([place], LIMITS, self.settings.network))
 
-    def _remember(self, report: Report, refusal: str) -> None:
-        """The local files of a decision, as a client of the Hub shows them before it sends them."""
+    def refusal(self, name: str, size: int, begins: bytes) -> str | None:
+        """Why a local file may not leave that a client shows so before it sends it: "" where it may, None if none was decided.
+
+        Where files of several places look alike, each must be allowed.
+        """
+        found = self._files.get((name, size, hashlib.sha256(begins[:HEAD]).hexdigest()))
+        return None if found is None else next(filter(None, found.values()), "")
+
+    def _remember(self, place: str, report: Report, refusal: str) -> None:
         for m in report.models:
             for file in m.files:
                 with contextlib.suppress(OSError), open(file.path, "rb") as opened:
                     digest = hashlib.sha256(opened.read(HEAD)).hexdigest()
-                    self.files[os.path.basename(file.path), file.bytes, digest] = refusal
+                    self._files.setdefault((os.path.basename(file.path), file.bytes, digest), {})[place] = refusal
+        _keep(self._files)
+
+
+def _keep(found: dict[Any, Any]) -> None:
+    """Forget the oldest: what is forgotten is not decided."""
+    while len(found) > _KEPT:
+        del found[next(iter(found))]
 
 
 def error(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
@@ -216,7 +249,12 @@ def error(status: int, message: str, headers: Mapping[str, str] | None = None) -
 
 
 def _mark(listing: Listing) -> str:
-    """A mark that changes where a file is added, removed or written to: of names, sizes, versions and times, not of content."""
+    """A mark that changes where a file is added, removed or written to: of names, sizes, versions and times, not of content.
+
+    "" where a store doesn't say when one of them changes.
+    """
+    if any(file.store is not None and not file.version for file in listing.files):
+        return ""
     found = hashlib.sha256()
     for file in listing.files:
         version = file.version
@@ -232,11 +270,13 @@ def _mark(listing: Listing) -> str:
 
 def _entry(name: str, report: Report, policy: Policy) -> dict[str, Any]:
     """What the log keeps of a decision. Where there is no model, nothing was decided, so nothing is allowed."""
+    decision = report.decision if report.models else "block"
     return {
         "id": uuid.uuid4().hex,
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
         "asked": name,
-        "decision": report.decision if report.models else "block",
+        "decision": decision,
+        "why": why(report) if decision == "block" else "",
         "models": [
             {
                 "path": m.path,

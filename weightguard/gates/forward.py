@@ -18,6 +18,12 @@ _HOP = frozenset(
 )
 
 
+def is_plain(path: str) -> bool:
+    """Whether a decoded path leads every server to the same place: nothing in it to decode again, to go up by, or to leave out."""
+    *inner, last = path.split("/")[1:]
+    return path.isprintable() and not any(c in path for c in "%\\;?#") and not {"", ".", ".."} & {*inner, last or "last"}
+
+
 class Upstream:
     """A service behind the gate. `base`: its address, without a path."""
 
@@ -28,14 +34,14 @@ class Upstream:
     async def send(self, request: HttpRequest, body: bytes | None = None) -> Response:
         """The answer to a request; `body` in place of its own, which was read already."""
         headers = [(k, v) for k, v in request.headers.items() if k.lower() not in _HOP]
-        path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        path = request.scope["raw_path"].decode("ascii") + (f"?{request.url.query}" if request.url.query else "")
         content: bytes | AsyncIterator[bytes] | None = body
         if body is None and request.method not in ("GET", "HEAD"):
             content = request.stream()
         try:
             sent = self._client.build_request(request.method, self.base + path, headers=headers, content=content)
             answer = await self._client.send(sent, stream=True)
-        except httpx.HTTPError as failed:
+        except (httpx.HTTPError, httpx.InvalidURL) as failed:
             return error(502, f"the service behind this gate does not answer: {type(failed).__name__}")
         kept = [(k, self._here(k, v, request)) for k, v in answer.headers.items() if k.lower() not in _HOP]
         found = StreamingResponse(answer.aiter_raw(), answer.status_code, background=BackgroundTask(answer.aclose))

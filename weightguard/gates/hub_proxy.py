@@ -8,7 +8,6 @@ like no weights. `commit` then takes only paths that passed. Whoever reaches the
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -19,7 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from weightguard.gates.decisions import HEAD, Decisions
-from weightguard.gates.forward import Upstream
+from weightguard.gates.forward import Upstream, is_plain
 from weightguard.gates.requests import read_body
 from weightguard.limits import LIMITS
 from weightguard.models import WEIGHT_NAMES
@@ -52,15 +51,16 @@ class HubGate:
 
     async def request(self, request: HttpRequest) -> Response:
         """Any request of a client of the Hub."""
-        path = request.url.path
-        found = _UPLOAD.fullmatch(path)
-        if request.method == "POST" and found is not None:
-            return await self._upload(request, found["repo"], found["step"])
+        path = request.scope["path"]
         if request.method in ("GET", "HEAD"):
             token = _TOKEN.fullmatch(path)
             if "write-token" in path.lower() and not (token and any(repo == token["repo"] for repo, _ in self._passed)):
                 return _refused("no file of this repository has passed the gate")
             return await self._upstream.send(request)
+        if not is_plain(path):
+            return _refused("an address that servers may read in several ways")
+        if request.method == "POST" and (found := _UPLOAD.fullmatch(path)) is not None:
+            return await self._upload(request, found["repo"], found["step"])
         if (lfs := _LFS.fullmatch(path)) is not None:
             return await self._lfs(request, lfs["repo"])
         if request.method in ("POST", "PUT", "DELETE") and _PLAIN.fullmatch(path) is not None:
@@ -79,7 +79,7 @@ class HubGate:
 
     def _preupload(self, repo: str, content: Mapping[str, Any]) -> Iterator[str]:
         for file in content["files"]:
-            path, size, sample = str(file["path"]), int(file["size"]), base64.b64decode(file.get("sample") or "")
+            path, size, sample = str(file["path"]), int(file["size"]), base64.b64decode(file.get("sample") or "", validate=True)
             refusal = "" if _is_text(path, size, sample) else self._refusal(path, size, sample)
             if refusal:
                 yield refusal
@@ -89,11 +89,13 @@ class HubGate:
             self._passed[repo, path] = size
 
     def _commit(self, repo: str, body: bytes) -> Iterator[str]:
-        for line in body.splitlines():
+        for line in body.split(b"\n"):
             if not line.strip():
                 continue
             entry = json.loads(line)
             value = entry["value"]
+            if entry.keys() != {"key", "value"}:
+                raise ValueError("more than a line of a commit has")
             if entry["key"] in _LINES:
                 continue
             if entry["key"] not in ("file", "lfsFile"):
@@ -101,9 +103,8 @@ class HubGate:
                 continue
             size = self._passed.get((repo, str(value["path"])))
             if entry["key"] == "file":
-                sent = (
-                    base64.b64decode(value["content"]) if value.get("encoding") == "base64" else str(value["content"]).encode()
-                )
+                written = str(value["content"])
+                sent = base64.b64decode(written, validate=True) if value.get("encoding") == "base64" else written.encode()
                 if size is None and not _is_text(value["path"], len(sent), sent):
                     yield f"{value['path']} did not pass this gate"
                 elif size is not None and size != len(sent):
@@ -127,9 +128,9 @@ class HubGate:
 
     def _refusal(self, path: str, size: int, sample: bytes) -> str:
         """Why a file may not leave, "" where a decision allows it."""
-        key = (path.rpartition("/")[2], size, hashlib.sha256(sample[:HEAD]).hexdigest())
-        if len(sample) == min(size, HEAD) and key in self._decisions.files:
-            return self._decisions.files[key]
+        known = self._decisions.refusal(path.rpartition("/")[2], size, sample) if len(sample) == min(size, HEAD) else None
+        if known is not None:
+            return known
         return (
             f"weightguard: {path} ({size} bytes) was not decided here: weightguard scan it, or POST its path to /v1/decide of this"
             " gate, then upload again"

@@ -6,6 +6,7 @@ kept elsewhere (`DecisionLog.head`, in every answer of the service).
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -30,7 +31,8 @@ class DecisionLog:
         self.path = path
         self._lock = threading.Lock()
         try:
-            self._file = open(path, "a+b")  # noqa: SIM115 open as long as the service runs
+            # unbuffered, so that nothing of a line that failed is written with the next
+            self._file = open(path, "a+b", buffering=0)  # noqa: SIM115 open as long as the service runs
             _hold(self._file.fileno())
         except OSError as error:
             raise ConfigurationError(f"{path}: can't open the decision log: {error.strerror}") from error
@@ -49,10 +51,13 @@ class DecisionLog:
         """Write one decision, which has an "id", and sync it; returns the hash of its line. OSError where that fails."""
         with self._lock:
             line = json.dumps({**entry, "previous": self.head}, sort_keys=True, allow_nan=False).encode() + b"\n"
+            if len(line) > _LARGEST:
+                raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
             at = self._file.seek(0, os.SEEK_END)
             try:
-                self._file.write(line)
-                self._file.flush()
+                left = memoryview(line)
+                while left:
+                    left = left[self._file.write(left) :]
                 os.fsync(self._file.fileno())
             except OSError:
                 self._file.truncate(at)

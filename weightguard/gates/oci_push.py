@@ -19,9 +19,8 @@ from starlette.routing import BaseRoute, Route
 
 from weightguard.errors import Unreadable
 from weightguard.gates.decisions import Decisions
-from weightguard.gates.forward import Upstream
+from weightguard.gates.forward import Upstream, is_plain
 from weightguard.gates.requests import read_body
-from weightguard.gates.words import why
 from weightguard.pipeline import Request, judged
 from weightguard.reading import read_all
 from weightguard.report import Report
@@ -31,7 +30,8 @@ from weightguard.stores.oci import Artifact, manifest_of
 REPORT = "application/vnd.weightguard.report.v1+json"
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _INDEX = "application/vnd.oci.image.index.v1+json"
-_INDEXES = (_INDEX, "application/vnd.docker.distribution.manifest.list.v2+json")
+_INDEXES = frozenset({_INDEX, "application/vnd.docker.distribution.manifest.list.v2+json"})
+_OF_MANIFESTS = ("config", "layers", "blobs", "fsLayers")
 _EMPTY = "application/vnd.oci.empty.v1+json"
 _PATH = re.compile(r"/v2/(?P<name>[a-z0-9][a-z0-9._/-]*)/manifests/(?P<reference>[\w:.-]+)")
 _MOST = 8 << 20  # bytes of a manifest
@@ -51,12 +51,17 @@ class PushGate:
 
     async def request(self, request: HttpRequest) -> Response:
         """Any request of the distribution specification."""
-        found = _PATH.fullmatch(request.url.path)
-        if request.method != "PUT" or found is None:
-            if request.method == "PUT" and "/manifests/" in request.url.path:
-                return _denied(400, "weightguard: not the address of a manifest")
+        path = request.scope["path"]
+        if request.method in ("GET", "HEAD"):
             return await self._upstream.send(request)
-        return await self._push(request, found["name"], found["reference"])
+        if not is_plain(path):
+            return _denied(400, "weightguard: an address that servers may read in several ways")
+        found = _PATH.fullmatch(path)
+        if request.method == "PUT" and found is not None:
+            return await self._push(request, found["name"], found["reference"])
+        if request.method != "DELETE" and "/manifests" in path:
+            return _denied(400, "weightguard: not the address of a manifest")
+        return await self._upstream.send(request)
 
     async def _push(self, request: HttpRequest, name: str, reference: str) -> Response:
         body = await read_body(request, _MOST)
@@ -68,23 +73,24 @@ class PushGate:
             return _denied(400, f"weightguard: {error.detail}")
         if manifest.get("artifactType") == REPORT:
             return _denied(403, "weightguard: reports are attached by the gate itself")
-        if "manifests" in manifest or request.headers.get("content-type") in _INDEXES:
-            if isinstance(manifest.get("layers"), list):
+        kinds = {request.headers.get("content-type", "").partition(";")[0].strip(), manifest.get("mediaType")} - {None, ""}
+        if len(kinds) > 1:
+            return _denied(400, "weightguard: a manifest of another media type than it is sent as")
+        if "manifests" in manifest or not kinds.isdisjoint(_INDEXES):
+            if not kinds <= _INDEXES or not manifest.keys().isdisjoint(_OF_MANIFESTS):
                 return _denied(400, "weightguard: a manifest that is an index too")
             return await self._upstream.send(request, body)  # it only names manifests, each of which was pushed through here
-        answer = await self._decisions.answered(f"oci://{self._host}/{name}:{reference}", lambda: self._judge(name, manifest))
-        content = json.loads(bytes(answer.body))
-        if answer.status_code != 200:
-            return _denied(answer.status_code, f"weightguard: {content['error']}")
-        holds_weights = bool(content["report"]["models"]) or bool(content["report"]["unread"])
-        if holds_weights and content["decision"] == "block":
-            return _denied(403, why(content))
-        if not holds_weights and any(f["severity"] == "critical" for f in content["report"]["findings"]):
-            return _denied(403, f"weightguard blocked it: {content['report']['findings'][0]['message']}")
+        made = await self._decisions.made(f"oci://{self._host}/{name}:{reference}", lambda: self._judge(name, manifest))
+        if isinstance(made, Response):
+            return _denied(made.status_code, f"weightguard: {json.loads(bytes(made.body))['error']}")
+        entry, report = made
+        holds_weights = bool(report.models or report.unread)
+        if (entry["decision"] if holds_weights else report.decision) == "block":
+            return _denied(403, f"{entry['why']} (decision {entry['id']})")
         sent = await self._upstream.send(request, body)
         if sent.status_code == 201 and holds_weights:
             subject = {"mediaType": manifest.get("mediaType", _MANIFEST), "digest": _digest(body), "size": len(body)}
-            await self._attach(name, subject, json.dumps(content["report"]).encode(), request)
+            await self._attach(name, subject, json.dumps(report.to_dict()).encode(), request)
         return sent
 
     def _judge(self, name: str, manifest: dict[str, Any]) -> tuple[Report, str]:

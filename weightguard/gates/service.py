@@ -5,6 +5,7 @@ No route takes weights. Only an answer 200 whose `decision` is "allow" allows. S
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import datetime
 import hashlib
@@ -30,6 +31,7 @@ from weightguard.limits import LIMITS
 from weightguard.pipeline import Request, scan
 from weightguard.policy import Policy, only_given
 from weightguard.report import Report
+from weightguard.reports import html
 
 MOST_JSON = 64 << 10  # bytes of a request that names a path
 Endpoint = Callable[[HttpRequest], Awaitable[Response]]
@@ -55,7 +57,7 @@ class Service:
             place = self.decisions.place(named)
         except Refused as refused:
             return error(refused.status, str(refused))
-        return await self.decisions.decided(place)
+        return self.decisions.answer(await self.decisions.decision_on(place))
 
     async def decide_header(self, request: HttpRequest) -> Response:
         """POST /v1/decide-header?name=...&bytes=...: the decision on a file by its first bytes, as many as its header has.
@@ -75,7 +77,8 @@ class Service:
         if len(body) < 8 or len(body) > 8 + int.from_bytes(body[:8], "little") or not len(body) <= size < 1 << 62:
             return error(400, "send the 8 bytes of length and the JSON header of a safetensors file, and nothing after it")
         config = request.headers.get("x-weightguard-config")
-        return await self.decisions.answered(name, lambda: (self._scan_header(name, body, size, config), ""))
+        made = await self.decisions.made(name, lambda: (self._scan_header(name, body, size, config), ""))
+        return self.decisions.answer(made)
 
     async def admission(self, request: HttpRequest) -> Response:
         """POST /v1/admission: a Kubernetes AdmissionReview, answered from what is decided; what is not is denied and queued."""
@@ -83,14 +86,17 @@ class Service:
         if body is None:
             return error(413, "longer than any review")
         try:
-            uid, uris = admission.asked(json.loads(body))
+            review = admission.asked(json.loads(body))
         except (ValueError, RecursionError) as wrong:
             return error(400, f"no review that can be read: {wrong}"[:300])
+        if review.gone:
+            return JSONResponse(admission.answer(review.uid, []))
+        uris = [*review.models, *filter(self.decisions.covers, review.images)]
         if not uris:
             return JSONResponse(
-                admission.answer(uid, ["weightguard: names no storageUri, so there is nothing that it can decide on"])
+                admission.answer(review.uid, ["weightguard: names no model, so there is nothing that it can decide on"])
             )
-        return JSONResponse(admission.answer(uid, [text for uri in uris if (text := await self._denied(uri))]))
+        return JSONResponse(admission.answer(review.uid, [text for uri in uris if (text := await self._denied(uri))]))
 
     async def _denied(self, uri: str) -> str:
         """Why a model may not be served, or ""."""
@@ -117,17 +123,11 @@ class Service:
             place = self.decisions.place(request.query_params.get("uri"))
         except Refused as refused:
             return error(refused.status, str(refused))
-        found: list[str] = []
-
-        def work() -> tuple[Report, str]:
-            from weightguard.reports import html
-
-            report, mark = self.decisions._scan(place)
-            found.append(html.render(report))
-            return report, mark
-
-        answer = await self.decisions.answered(place, work, place)
-        return HTMLResponse(found[0], headers={"Content-Security-Policy": _CSP}) if answer.status_code == 200 else answer
+        found = await self.decisions.decision_on(place)
+        if isinstance(found, Response):
+            return found
+        page = await asyncio.to_thread(html.render, found.report)
+        return HTMLResponse(page, headers={"Content-Security-Policy": _CSP})
 
     async def ready(self, request: HttpRequest) -> Response:
         """GET /readyz: whether it can decide and write."""

@@ -6,6 +6,7 @@ import datetime
 from collections.abc import Sequence
 
 from weightguard.evidence.attached import Statement, read_given
+from weightguard.gates.words import reason
 from weightguard.pipeline import Request, scan
 from weightguard.policy import Policy, built_in, load_given, only_given
 from weightguard.report import Report
@@ -38,13 +39,9 @@ def _why(report: Report) -> str:
     lines = []
     for m in report.models:
         if m.decision == "block":
-            verdict = next((v for v in m.verdicts if v.blocks and v.status != "not_controlled"), None)
-            reason = (
-                f"{verdict.status} under {verdict.clause}: {verdict.reason}" if verdict else "a finding or a rule blocks it"
-            )
-            if not m.verdicts or not m.complete:
-                reason = "; ".join(m.missing[:3]) or reason
-            lines.append(f"weightguard blocked {m.path}: {reason}")
+            verdict = m.deciding
+            in_full = f": {verdict.reason}" if verdict and m.complete else ""
+            lines.append(f"weightguard blocked {m.path}: {reason(m)}{in_full}")
             lines += [f"  do: {text}" for text in (verdict.to_settle[:3] if verdict else ())]
     lines += [f"weightguard could not read {u.path}: {u.reason}: {u.detail}" for u in report.unread[:5]]
     lines += [f"weightguard: {f.message} ({f.path})" for f in report.findings if f.severity == "critical"]

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from weightguard.report import ModelReport, Report
 
 
-def why(content: Mapping[str, Any]) -> str:
-    """One line of what a decision says, for a client that shows no more."""
-    for m in content["report"]["models"]:
-        if m["decision"] == "block":
-            v = next((v for v in m["verdicts"] if v["status"] != "not_controlled"), None)
-            text = f"{v['status']} under {v['clause']}" if v else "; ".join(m.get("missing", [])) or "a finding blocks it"
-            return f"weightguard blocked {m['path']}: {text} (decision {content['id']})"
-    for u in content["report"]["unread"]:
-        return f"weightguard could not read {u['path']}: {u['reason']} (decision {content['id']})"
-    return f"weightguard found no model to decide on (decision {content['id']})"
+def why(report: Report) -> str:
+    """One line of why a report doesn't allow, for a client that shows no more."""
+    for m in report.models:
+        if m.decision == "block":
+            return f"weightguard blocked {m.path}: {reason(m)}"
+    for u in report.unread:
+        return f"weightguard could not read {u.path}: {u.reason}"
+    for f in report.findings if report.dangerous else ():
+        return f"weightguard blocked {f.path}: {f.message}"
+    return "weightguard found no model to decide on"
+
+
+def reason(m: ModelReport) -> str:
+    """What blocks a model, in a few words."""
+    v = m.deciding
+    if not m.complete or v is None:
+        return "; ".join(m.missing[:3]) or "it is not complete"
+    if v.status == "not_controlled":
+        return "; ".join(v.unattested[:3]) or "a finding or a rule blocks it"
+    return f"{v.status} under {v.clause}"

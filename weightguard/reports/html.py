@@ -86,7 +86,7 @@ def _overview(models: Sequence[ModelReport]) -> str:
     cells = "".join(f'<th scope="col"><button type="button">{head}</button></th>' for head in heads)
     rows = []
     for n, m in enumerate(models):
-        v = _main(m)
+        v = m.deciding
         high = m.training_operations.interval.high
         rows.append(
             f'<tr><td><a href="#model-{n}">{text(m.path)}</a></td><td class="{m.decision}">{m.decision}</td>'
@@ -100,11 +100,6 @@ def _overview(models: Sequence[ModelReport]) -> str:
         f'<span id="said" role="status">{len(models)} of {len(models)} models</span></p>'
         f'<table id="models"><caption>Models</caption><thead><tr>{cells}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
     )
-
-
-def _main(m: ModelReport) -> Verdict | None:
-    """The verdict that decides, or the first."""
-    return next((v for v in m.verdicts if v.blocks and v.status != "not_controlled"), m.verdicts[0] if m.verdicts else None)
 
 
 def _model(n: int, m: ModelReport, tree: Node) -> str:

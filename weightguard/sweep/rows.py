@@ -10,6 +10,7 @@ from datetime import date
 from functools import cache, lru_cache
 from typing import NamedTuple
 
+from weightguard.decision import decide
 from weightguard.errors import WeightguardError
 from weightguard.kernels import _jit
 from weightguard.models import is_sidecar
@@ -82,7 +83,7 @@ def scan_shard(units: Mapping[str, Sequence[Object]], terms: Terms, spoiled: Map
     for listing, read, (unit, objects) in zip(listings, reads, there.items(), strict=True):
         try:
             reading = read()
-            rows += _rows(unit, objects, reading.unknown, *judged(listing, reading, request))
+            rows += _rows(unit, objects, terms.policy, reading.unknown, *judged(listing, reading, request))
         except Exception as error:
             rows += _failed(unit, objects, error)
     return rows
@@ -122,7 +123,9 @@ def _found(item: Object, store: Store | None) -> Found:
     return Found(item.uri, real, True, store, item.size, item.version, item.sha256)
 
 
-def _rows(unit: str, objects: Sequence[Object], unknown: Set[str], report: Report, real: Mapping[str, str]) -> list[Row]:
+def _rows(
+    unit: str, objects: Sequence[Object], policy: Policy, unknown: Set[str], report: Report, real: Mapping[str, str]
+) -> list[Row]:
     uris = {o.uri for o in objects}
     of_real = {real[o.uri]: o.uri for o in objects if o.uri in real}
 
@@ -137,7 +140,7 @@ def _rows(unit: str, objects: Sequence[Object], unknown: Set[str], report: Repor
     failed: dict[str, Unread] = {}
     for u in report.unread:
         failed.setdefault(object_of(u.path), u)
-    dangers = {object_of(f.path): f for f in report.findings if f.severity == "critical"}
+    dangers = {object_of(f.path): f for f in report.findings if decide((), [f], policy) == "block"}
     found = []
     for o in objects:
         kind = "unknown" if o.uri in unknown else "sidecar" if is_sidecar(o.uri.rpartition("/")[2]) else "other"
@@ -153,7 +156,7 @@ def _rows(unit: str, objects: Sequence[Object], unknown: Set[str], report: Repor
 
 
 def _of_model(row: Row, model: ModelReport, form: str) -> Row:
-    verdict = next((v for v in model.verdicts if v.status != "not_controlled"), model.verdicts[0] if model.verdicts else None)
+    verdict = model.deciding
     interval = model.training_operations.interval
     return row._replace(
         kind="weights",
