@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -102,6 +103,12 @@ def test_a_405b_layout_gets_none(client: Any, folder: Path) -> None:
     assert client.search_model_versions("name='large'") == []
 
 
+def test_a_prompt_is_no_model(client: Any) -> None:
+    client.register_prompt("greeting", "Say {{word}}.")
+    client.set_prompt_alias("greeting", "champion", 1)
+    assert client.get_prompt_version_by_alias("greeting", "champion").template == "Say {{word}}."
+
+
 def test_what_changes_after_its_version_gets_no_alias(client: Any, folder: Path) -> None:
     from mlflow.exceptions import MlflowException
 
@@ -150,6 +157,24 @@ def test_artifacts_of_a_run_through_the_server(
         mlflow.log_artifacts(str(folder / "small"), "model")
     report = weightguard.scan(f"runs:/{run.info.run_id}/model")
     assert [u.reason for u in report.unread] == [] and report.decision == "allow"
+
+
+def test_a_link_out_of_a_run_s_folder_is_not_passed_over(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import mlflow
+    from mlflow.tracking import MlflowClient
+
+    from weightguard.errors import ConfigurationError
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/t.db")
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/t.db")
+    client = MlflowClient()
+    run = client.create_run(client.create_experiment("e", artifact_location=str(tmp_path / "artifacts")))
+    kept = tmp_path / "artifacts" / run.info.run_id / "artifacts"
+    shutil.copytree(folder / "small", kept)
+    assert weightguard.scan(f"runs:/{run.info.run_id}").decision == "allow"
+    (kept / "more.safetensors").symlink_to(folder / "large" / "model.safetensors")
+    with pytest.raises(ConfigurationError, match=r"more\.safetensors: link"):
+        weightguard.scan(f"runs:/{run.info.run_id}")
 
 
 def event(source: str, delivery: str, moment: int, secret: str = SECRET) -> tuple[str, dict[str, str]]:

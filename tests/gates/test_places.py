@@ -84,6 +84,19 @@ def test_an_inner_address_and_a_redirect_to_one(tmp_path: Path) -> None:
             assert gate.decide(f"{store}/m/model.safetensors")[1]["decision"] == "allow"
 
 
+@pytest.mark.parametrize(("says", "allowed"), [("dated", True), ("undated", False)])
+def test_what_does_not_say_when_it_changes_is_decided_each_time(tmp_path: Path, says: str, allowed: bool) -> None:
+    write_small(tmp_path / "files" / "m")
+    with web_serving(tmp_path / "files") as web:
+        web.wrong = says
+        uri = f"{web.url}/m/model.safetensors"
+        with serving(tmp_path, "--store", web.url, "--private") as gate:
+            assert gate.decide(uri)[1]["decision"] == "allow"
+            request = {"uid": "u", "object": {"spec": {"model": {"storageUri": uri}}}}
+            review = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}
+            assert gate.ask("POST", "/v1/admission", json.dumps(review))[1]["response"]["allowed"] is allowed
+
+
 def test_a_policy_of_its_own_for_a_route(tmp_path: Path) -> None:
     write_small(tmp_path / "m")
     (tmp_path / "strict.toml").write_text(

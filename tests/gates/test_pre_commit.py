@@ -157,6 +157,16 @@ def test_a_large_staged_file_is_judged_without_being_unpacked_and_alike(reposito
     assert "truncated" in same.stdout
 
 
+@pytest.mark.parametrize("mark", ["--assume-unchanged", "--skip-worktree"])
+def test_a_mark_that_hides_a_change_does_not(repository: Repository, mark: str) -> None:
+    repository.write("model.safetensors", header(BIG) + bytes(2 << 20))
+    repository.git("add", "model.safetensors")
+    repository.git("update-index", mark, "model.safetensors")
+    repository.write("model.safetensors", b"plain" * ((len(header(BIG)) + (2 << 20)) // 5 + 1))
+    os.truncate(repository.path / "model.safetensors", len(header(BIG)) + (2 << 20))
+    assert repository.hook("pre-commit").returncode == 3
+
+
 def test_a_file_that_became_weights_where_a_link_was_is_judged(repository: Repository) -> None:
     os.symlink("elsewhere", repository.path / "model.safetensors")
     repository.commit("model.safetensors")

@@ -213,6 +213,18 @@ def test_another_remote_of_a_longer_name_vouches_for_nothing(pushing: Repository
     assert not push(pushing)[0]
 
 
+def test_what_was_fetched_from_elsewhere_vouches_for_nothing(pushing: Repository, tmp_path: Path) -> None:
+    """A remote that is fetched from one place and pushed to another: its tracking branches speak of the first."""
+    pushing.stage_pointer("model.safetensors", BIG)
+    pushing.git("update-ref", "refs/remotes/origin/main", pushing.commit())
+    assert push(pushing)[0]
+    public = tmp_path / "public.git"
+    subprocess.run(["git", "init", "-q", "--bare", str(public)], env=ENVIRONMENT, check=True)
+    pushing.git("remote", "set-url", "--push", "origin", str(public))
+    stopped, said = push(pushing)
+    assert not stopped and "model.safetensors" in said
+
+
 @pytest.mark.parametrize("name", ["..", ".git", ".GIT", "."])
 def test_a_tree_made_by_hand_neither_escapes_nor_hides(pushing: Repository, name: str) -> None:
     """Entries that git itself would not check out."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -92,6 +93,17 @@ def test_a_server_that_misbehaves(server: Server, wrong: str, reason: str, words
     with pytest.raises(Unreadable) as caught:
         store.read(file, 5, 1000)
     assert caught.value.reason == reason and words in caught.value.detail and "secret" not in caught.value.detail
+
+
+def test_a_change_is_seen_by_its_date_where_there_is_no_tag(server: Server) -> None:
+    write_small(server.root / "m")
+    server.wrong = "dated"
+    store = open_store(f"{server.url}/m/model.safetensors", SHORT)
+    (file,) = store.below()
+    assert len(store.read(file, 5, 1000)) == 1000
+    os.utime(server.root / "m" / "model.safetensors", (1, 1))
+    with pytest.raises(Unreadable, match="changed after it was listed"):
+        store.read(file, 5, 1000)
 
 
 def test_more_than_was_asked_for_is_not_taken(server: Server) -> None:

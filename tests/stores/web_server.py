@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,9 @@ class _Handler(BaseHTTPRequestHandler):
                     time.sleep(0.05)
             self.close_connection = True
             return None
-        return self._send(206, data, **{"Content-Range": f"bytes {first}-{last}/{size}", "ETag": tag})
+        dated = {"Last-Modified": formatdate(path.stat().st_mtime, usegmt=True)}
+        version = {"dated": dated, "undated": {}}.get(wrong, {"ETag": tag})
+        return self._send(206, data, **{"Content-Range": f"bytes {first}-{last}/{size}", **version})
 
     def _send(self, status: int, body: bytes, **headers: str) -> None:
         self.send_response(status)

@@ -49,6 +49,15 @@ def of(out: Path, column: str) -> dict[str, Any]:
     return {row[0]: row[Row._fields.index(column)] for row in rows(out)}
 
 
+def test_a_dangerous_file_of_no_model_blocks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_small(tmp_path / "t" / "m")
+    (tmp_path / "t" / "start.pkl").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
+    assert weightguard.scan(str(tmp_path / "t")).dangerous
+    assert swept(tmp_path / "t", tmp_path / "out") == 1
+    printed = capsys.readouterr()
+    assert "start.pkl" in printed.out and "dangerous to load" in printed.err
+
+
 def test_the_same_as_a_scan(tmp_path: Path) -> None:
     root = tree(tmp_path / "t", 10)
     (root / "bad.safetensors").write_bytes(b"not weights")

@@ -125,7 +125,7 @@ def _pushed(repository: Repository, objects: Objects, given: list[str]) -> Itera
         tips, without = _from_framework(repository)
     else:
         tips, without = _from_lines(repository, lines)
-    if _is_own_name(remote, repository.remotes()):
+    if _is_own_name(remote, repository.remotes()) and len(repository.urls(remote)) == 1:  # else: what which of them has?
         without = [f"--remotes={remote}", *without]
     added = repository.added(tips, without)
     yield from states(objects, added, [(c[:12], objects.tree_of(c)) for c in added.commits])

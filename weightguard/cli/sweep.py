@@ -47,11 +47,13 @@ def run(args: argparse.Namespace) -> int:
         seen = (lambda done, total, seconds: progress(done, total, "")) if progress is not None else None
         summary = sweep(terms, args.output, args.engine, resume=args.resume, progress=seen)
     _print(summary, args.output)
-    what = (
-        f"blocked {summary.blocked} of {summary.models}" if summary.blocked else f"allowed {summary.models} of {summary.models}"
-    )
-    print(f"weightguard: {what} models" + (f"; {summary.unread} unread" if summary.unread else ""), file=sys.stderr)
+    what = f"allowed {summary.models} of {summary.models} models"
     if summary.blocked:
+        what = f"blocked {summary.blocked} of {summary.models} models"
+    elif summary.dangerous:
+        what = "blocked by a file that is dangerous to load"
+    print(f"weightguard: {what}" + (f"; {summary.unread} unread" if summary.unread else ""), file=sys.stderr)
+    if summary.blocked or summary.dangerous:
         return exits.BLOCKED
     return exits.UNREAD if summary.unread and terms.policy.unread == "block" else exits.ALLOWED
 
@@ -85,6 +87,10 @@ _QUESTIONS = (
         "blocked",
         "select model, status, clause, detail from rows where model != '' and decision = 'block' group by model"
         " order by max(operations_high is null) desc, max(operations_high) desc, model limit 11",
+    ),
+    (
+        "dangerous to load",
+        "select uri, reason, detail from rows where model = '' and decision = 'block' and kind != 'unread' order by uri limit 11",
     ),
     ("unread", "select uri, reason, detail from rows where kind = 'unread' order by size desc, uri limit 11"),
     (

@@ -78,9 +78,20 @@ class Repository:
         """The tree that a commit of the index would have."""
         return self._text("write-tree")
 
+    def urls(self, remote: str) -> set[str]:
+        """All addresses that a remote is fetched from and pushed to."""
+        options = (("--all",), ("--push", "--all"))
+        found = [self._run("remote", "get-url", *which, "--", remote, may_fail=True).splitlines() for which in options]
+        return {os.fsdecode(line) for lines in found for line in lines}
+
     def changed_in_working_tree(self) -> set[str]:
-        """Paths, from the root of the working tree, whose files differ from the index."""
-        return set(os.fsdecode(self._run("diff-files", "--name-only", "-z", "--ignore-submodules")).split("\0"))
+        """Paths, from the root of the working tree, whose files differ from the index, or are said not to without a look.
+
+        The latter are those marked "assume unchanged" and "skip worktree" (git-ls-files, -v).
+        """
+        found = set(os.fsdecode(self._run("diff-files", "--name-only", "-z", "--ignore-submodules")).split("\0"))
+        marked = os.fsdecode(self._run("ls-files", "-v", "-z", "--full-name", "--", ":/")).split("\0")
+        return found | {entry[2:] for entry in marked if entry[:1].islower() or entry[:1] == "S"}
 
     def lfs_object(self, sha256: str) -> str:
         """Where Git LFS keeps an object, if it has it."""

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from weightguard.report import ModelReport, Report
+from weightguard.stores.targets import scheme_of
 from weightguard.values import Finding, Severity, Unread
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -92,6 +93,8 @@ def _result(rule: str, level: str, message: str, path: str) -> dict[str, Any]:
 
 
 def _uri(path: str) -> str:
-    """A path as a URI reference; relative as it was reached."""
+    """A path as a URI reference; relative as it was reached. An object's URI stays one."""
+    if scheme_of(path) is not None:
+        return quote(path, safe="/:@%+,;=~")
     text = quote(path.encode("utf-8", "surrogateescape"))
     return f"file://{text}" if path.startswith("/") else text

@@ -80,7 +80,10 @@ class _Local:
     def below(self) -> Iterator[Found]:
         from weightguard.stores.folder import collect
 
-        for found in collect([self._path], LIMITS).files:
+        listing = collect([self._path], LIMITS)
+        for unread in listing.unread:  # a link that leads out of the artifacts, say
+            raise Unreadable("unavailable", f"{unread.path}: {unread.reason}: {unread.detail}")
+        for found in listing.files:
             inside = os.path.relpath(found.real, self._path).replace(os.sep, "/")
             shown = self._uri if inside == "." else f"{self._uri}/{inside}"
             yield Found(shown, found.real, True)

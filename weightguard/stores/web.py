@@ -20,6 +20,7 @@ from weightguard.stores.found import Found, Network
 
 _AGAIN = frozenset({429, 500, 502, 503, 504})
 _REDIRECTS = 5
+_TAGS = ('"', "W/")  # how an entity tag begins
 _CHUNK = 1 << 16
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 _PROBED = "config.json adapter_config.json model.safetensors.index.json pytorch_model.bin.index.json weightguard.toml".split()
@@ -85,12 +86,13 @@ class Web:
             raise Unreadable("unavailable", f"{_host(url)} sent no JSON") from None
 
     def range(self, url: str, offset: int, length: int, size: int, version: str = "") -> tuple[bytes, Answer]:
-        """Exactly these bytes of an object of `size` bytes. version: the entity tag that it must have, "" for any."""
+        """Exactly these bytes of an object of `size` bytes. version: the `version_of` that it must have, "" for any."""
         headers = {"Range": f"bytes={offset}-{offset + length - 1}"}
         if version.startswith('"'):
             headers["If-Match"] = version
         answer = self.get(url, headers, length, exact=False)
-        if answer.status == 412 or (version and answer.headers.get("etag", version) != version):
+        said = answer.headers.get("etag" if version.startswith(_TAGS) else "last-modified", version)
+        if answer.status == 412 or (version and said != version):
             raise Unreadable("changed", "the object changed after it was listed")
         check(answer)
         if answer.status == 206:
@@ -179,6 +181,12 @@ def check(answer: Answer) -> None:
     raise Unreadable(reason, f"{_host(answer.url)}: {text}")
 
 
+def version_of(headers: Mapping[str, str]) -> str:
+    """What changes when an object does: its entity tag (RFC 9110, 8.8.3), else the time of its last change, else ""."""
+    tag = headers.get("etag", "")
+    return tag if tag.startswith(_TAGS) else headers.get("last-modified", "")
+
+
 def basic(pair: str) -> str:
     """The Authorization header of "user:password" (RFC 7617)."""
     return "Basic " + base64.b64encode(pair.encode()).decode()
@@ -234,7 +242,7 @@ class Objects:
         answer = self._web.get(url + self._query, {"Range": "bytes=0-0"}, 1)
         if answer.status == 404:
             return None
-        version = answer.headers.get("etag", "")
+        version = version_of(answer.headers)
         if answer.status == 416 and answer.headers.get("content-range") == "bytes */0":
             return Found(url, url, False, self, 0, version)
         check(answer)

@@ -28,12 +28,16 @@ Progress = Callable[[int, int, float], None]
 
 @dataclass(frozen=True)
 class Summary:
-    """How a sweep ended. objects: listed; read: decided in this sweep; the others are of the whole table."""
+    """How a sweep ended. objects: listed; read: decided in this sweep; the others are of the whole table.
+
+    dangerous: files of no model that block by themselves.
+    """
 
     objects: int
     read: int
     models: int
     blocked: int
+    dangerous: int
     unread: int
     seconds: float
 
@@ -104,7 +108,8 @@ def _listing(terms: Terms) -> Iterator[Object]:
         yield from _local(terms.root)
         return
     try:
-        found = (Object(f.shown, f.size, f.version, f.sha256) for f in open_store(terms.root, terms.network).below())
+        unsaid = f"listed at {time.time_ns()}"  # where nothing says that an object changed, it may have
+        found = (Object(f.shown, f.size, f.version or unsaid, f.sha256) for f in open_store(terms.root, terms.network).below())
         yield from found if scheme_of(terms.root) in IN_ORDER else sorted(found)
     except Unreadable as error:
         raise ConfigurationError(f"{shown(terms.root)}: {error.reason}: {error.detail}") from error
@@ -131,7 +136,15 @@ def _object(found: Found) -> Object:
 
 
 def _summary(state: State, objects: int, read: int, seconds: float) -> Summary:
-    models = state.query("select count(distinct model) from rows where model != ''")[0][0]
-    blocked = state.query("select count(distinct model) from rows where model != '' and decision = 'block'")[0][0]
-    failed = state.query("select count(*) from rows where kind = 'unread'")[0][0]
-    return Summary(objects, read, int(str(models)), int(str(blocked)), int(str(failed)), seconds)
+    def count(what: str) -> int:
+        return int(str(state.query(f"select count({what}")[0][0]))
+
+    return Summary(
+        objects,
+        read,
+        count("distinct model) from rows where model != ''"),
+        count("distinct model) from rows where model != '' and decision = 'block'"),
+        count("*) from rows where model = '' and decision = 'block' and kind != 'unread'"),
+        count("*) from rows where kind = 'unread'"),
+        seconds,
+    )
