@@ -5,9 +5,9 @@ from __future__ import annotations
 from fractions import Fraction
 
 from weightguard.evidence.declaration import Declaration, Run
+from weightguard.evidence.provenance import amount
 from weightguard.reports.derivation import ASCII, Node, drawn
 from weightguard.rules.regime import written
-from weightguard.values import Interval
 
 DEPTH = 12  # levels drawn; what is below is named
 MOST = 60  # runs and models drawn
@@ -46,7 +46,7 @@ def _run(declaration: Declaration, id: str, seen: set[str], depth: int) -> Node:
             children.append(_run(declaration, start.run, seen, depth - 1))
         else:
             public = "published" if start.published else "not published"
-            children.append(Node(f"model {start.model} ({public}): {_amount(start.operations)}"))
+            children.append(Node(f"model {start.model} ({public}): {amount(start.operations)}"))
     if not run.data_complete:
         children.append(Node("data_complete is not attested: unpublished generated data may be missing here"))
     return Node(text, tuple(children))
@@ -58,7 +58,7 @@ def _generator(declaration: Declaration, id: str, seen: set[str], depth: int) ->
         return Node(f"generator {id}, drawn above")
     seen.add(f"generator {id}")
     public = "published" if maker.weights_published else "not published"
-    text = f"generator {id} (weights {public}): {_amount(maker.generation_operations)} to generate"
+    text = f"generator {id} (weights {public}): {amount(maker.generation_operations)} to generate"
     if not depth:
         return Node(f"{text} ...")
     return Node(text, tuple(_run(declaration, run, seen, depth - 1) for run in maker.training_runs))
@@ -66,15 +66,7 @@ def _generator(declaration: Declaration, id: str, seen: set[str], depth: int) ->
 
 def _source(run: Run) -> str:
     if run.operations is not None:
-        return _amount(run.operations)
+        return amount(run.operations)
     if run.hardware is not None:
         return f"{float(run.hardware.count):g} x {run.hardware.device} for {float(run.hardware.hours):g} h"
     return f"{written(sum((phase.tokens for phase in run.phases), Fraction(0)))} tokens"
-
-
-def _amount(operations: Interval | None) -> str:
-    if operations is None or operations.high is None:
-        return "operations not stated"
-    if operations.low == operations.high:
-        return f"{written(operations.low)} operations"
-    return f"{written(operations.low)} to {written(operations.high)} operations"
