@@ -109,6 +109,8 @@ def _in_front(decisions: Decisions, registry: str | None, hub: str | None) -> li
     for name, url in (("--registry", registry), ("--hub", hub)):
         if url is not None and not url.startswith(("http://", "https://")):
             raise ConfigurationError(f"{name} {url}: write http://HOST or https://HOST")
+        if url is not None and "@" in url:
+            raise ConfigurationError(f"{name}: write it without credentials: those of its clients are passed on")
     if registry is not None:
         from weightguard.gates.oci_push import PushGate
 

@@ -9,11 +9,12 @@ import asyncio
 import contextlib
 import datetime
 import hashlib
+import json
 import os
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -23,13 +24,13 @@ from starlette.responses import JSONResponse, Response
 
 from weightguard.errors import ConfigurationError, Unreadable
 from weightguard.gates.log import DecisionLog
-from weightguard.gates.words import why
+from weightguard.gates.words import reason, why
 from weightguard.limits import LIMITS
 from weightguard.pipeline import Request, judged
 from weightguard.policy import Policy
 from weightguard.reading import read_all
 from weightguard.report import Report
-from weightguard.stores.found import Listing, Network
+from weightguard.stores.found import Found, Listing, Network
 from weightguard.stores.targets import collect, scheme_of, shown
 from weightguard.version import VERSION
 
@@ -61,6 +62,13 @@ class Settings:
     secret: bytes = b""
 
 
+class Json(JSONResponse):
+    """JSON in ASCII, so that a name that is no UTF-8 has a form too."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, allow_nan=False).encode()
+
+
 class Refused(Exception):
     """A place that a caller may not name: status and message."""
 
@@ -75,6 +83,19 @@ class Known(NamedTuple):
     id: str
     decision: str
     mark: str
+    day: datetime.date
+
+
+_Shown = tuple[str, int, str]
+"""A file as a client of the Hub shows it: name, size, digest of the first bytes."""
+
+
+class _Standing(NamedTuple):
+    """What was decided of a local file: why it may not leave or "", its path, `_at` of it then, and the day."""
+
+    refusal: str
+    path: str
+    at: str
     day: datetime.date
 
 
@@ -99,14 +120,15 @@ class Decisions:
     pool: ThreadPoolExecutor
     held: int = 0
     known: dict[str, Known] = field(default_factory=dict)  # by the place
-    _files: dict[tuple[str, int, str], dict[str, str]] = field(default_factory=dict)  # name, size, digest of the first bytes
+    _files: dict[_Shown, dict[str, _Standing]] = field(default_factory=dict)  # by place
+    _of_place: dict[str, list[_Shown]] = field(default_factory=dict)
     queued: dict[str, asyncio.Task[Made | Response]] = field(default_factory=dict)
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     spent: float = 0.0
 
     def place(self, named: object) -> str:
         """The real path or the URI that a caller names. Raises `Refused` for one that is not below what the service was given."""
-        if not isinstance(named, str) or not named or "\0" in named or len(named) > 4096:
+        if not isinstance(named, str) or not named or "\0" in named or len(named) > 4096 or not _is_unicode(named):
             raise Refused(400, "name a path or a URI")
         if scheme_of(named) is None:
             real = os.path.realpath(named)
@@ -154,7 +176,7 @@ class Decisions:
 
     def answer(self, found: Made | Response) -> Response:
         """A decision as the answer to a client."""
-        return found if isinstance(found, Response) else JSONResponse({**found.entry, "report": found.report.to_dict()})
+        return found if isinstance(found, Response) else Json({**found.entry, "report": found.report.to_dict()})
 
     async def made(self, name: str, work: Work, place: str | None = None) -> Made | Response:
         """Wait for room, scan, write the log; in that order, so that nothing is answered that is not written.
@@ -167,11 +189,13 @@ class Decisions:
         self.held += 1
         started = time.monotonic()
         today = datetime.date.today()
+        decided = False
         try:
             async with asyncio.timeout(self.settings.seconds):
-                report, mark = await asyncio.get_running_loop().run_in_executor(self.pool, work)
+                report, mark = await asyncio.get_running_loop().run_in_executor(self.pool, _without_os_errors, work)
             entry = _entry(name, report, self.policy) | {"mark": mark}
             head = await asyncio.to_thread(self.log.append, entry)
+            decided = True
         except TimeoutError:
             self.counts["none", "time"] += 1
             return error(503, "not decided in time: nothing is allowed", {"Retry-After": "5"})
@@ -188,12 +212,15 @@ class Decisions:
             self.counts["none", "fault"] += 1
             return error(500, f"a fault of weightguard: nothing is allowed ({type(fault).__name__})")
         finally:
+            if place is not None and not decided:
+                self._forget(place)
             self.held -= 1
             self.spent += time.monotonic() - started
         if place is not None:
+            self._forget(place)
             self.known[place] = Known(str(entry["id"]), str(entry["decision"]), mark, today)
             _keep(self.known)
-            self._remember(place, report, entry["why"] and f"{entry['why']} (decision {entry['id']})")
+            await asyncio.to_thread(self._remember, place, report, entry["id"], today)
         self.counts[entry["decision"], "unread" if report.unread else "decided" if report.models else "no model"] += 1
         return Made({**entry, "log": head}, report)
 
@@ -225,16 +252,26 @@ class Decisions:
 
         Where files of several places look alike, each must be allowed.
         """
-        found = self._files.get((name, size, hashlib.sha256(begins[:HEAD]).hexdigest()))
-        return None if found is None else next(filter(None, found.values()), "")
+        found = self._files.get((name, size, hashlib.sha256(begins[:HEAD]).hexdigest()), {})
+        today = datetime.date.today()
+        standing = [s.refusal for s in list(found.values()) if s.refusal or (s.day == today and s.at == _at(s.path))]
+        return next(filter(None, standing), "") if standing else None
 
-    def _remember(self, place: str, report: Report, refusal: str) -> None:
+    def _forget(self, place: str) -> None:
+        self.known.pop(place, None)
+        for key in self._of_place.pop(place, ()):
+            self._files.get(key, {}).pop(place, None)
+
+    def _remember(self, place: str, report: Report, id: str, day: datetime.date) -> None:
         for m in report.models:
+            refusal = "" if m.decision == "allow" else f"weightguard blocked {m.path}: {reason(m)} (decision {id})"
             for file in m.files:
                 with contextlib.suppress(OSError), open(file.path, "rb") as opened:
-                    digest = hashlib.sha256(opened.read(HEAD)).hexdigest()
-                    self._files.setdefault((os.path.basename(file.path), file.bytes, digest), {})[place] = refusal
+                    key = os.path.basename(file.path), file.bytes, hashlib.sha256(opened.read(HEAD)).hexdigest()
+                    self._files.setdefault(key, {})[place] = _Standing(refusal, file.path, _at(file.path), day)
+                    self._of_place.setdefault(place, []).append(key)
         _keep(self._files)
+        _keep(self._of_place)
 
 
 def _keep(found: dict[Any, Any]) -> None:
@@ -245,7 +282,41 @@ def _keep(found: dict[Any, Any]) -> None:
 
 def error(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
     """An answer that allows nothing."""
-    return JSONResponse({"decision": "block", "error": message}, status, headers)
+    return Json({"decision": "block", "error": message}, status, headers)
+
+
+def _without_os_errors(work: Work) -> tuple[Report, str]:
+    """An OSError of a scan is no failure to write the log."""
+    try:
+        return work()
+    except OSError as failed:
+        raise Unreadable("unavailable", f"the system refused: {failed.strerror}") from failed
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text has no lone surrogates but those by which a path has bytes that are no UTF-8 (PEP 383)."""
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _at(path: str) -> str:
+    """What the system says of a file that changes when it is written to, also where its times are put back."""
+    try:
+        s = os.stat(path)
+    except OSError:
+        return "gone"
+    return f"{s.st_size} {s.st_mtime_ns} {s.st_ctime_ns} {s.st_ino}"
+
+
+def _beside(file: Found) -> Iterable[Found]:
+    """The files of a file's folder, any of which may be of its model."""
+    if file.store is not None:
+        return file.store.beside(file).values()
+    folder = os.path.dirname(file.real)
+    return (Found(name, os.path.join(folder, name), False) for name in sorted(os.listdir(folder)))
 
 
 def _mark(listing: Listing) -> str:
@@ -253,15 +324,12 @@ def _mark(listing: Listing) -> str:
 
     "" where a store doesn't say when one of them changes.
     """
-    if any(file.store is not None and not file.version for file in listing.files):
+    files = [*listing.files, *(other for file in listing.files if not file.whole_folder for other in _beside(file))]
+    if any(file.store is not None and not file.version for file in files):
         return ""
     found = hashlib.sha256()
-    for file in listing.files:
-        version = file.version
-        if file.store is None:
-            with contextlib.suppress(OSError):
-                s = os.stat(file.real)
-                version = f"{s.st_size} {s.st_mtime_ns} {s.st_ino}"
+    for file in files:
+        version = file.version if file.store is not None else _at(file.real)
         found.update(f"{file.shown}\0{file.size}\0{version}\n".encode("utf-8", "surrogateescape"))
     for unread in listing.unread:
         found.update(f"{unread.path}\0{unread.reason}\n".encode("utf-8", "surrogateescape"))

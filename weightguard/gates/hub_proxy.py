@@ -7,6 +7,7 @@ like no weights. `commit` then takes only paths that passed. Whoever reaches the
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import re
@@ -14,16 +15,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from starlette.requests import Request as HttpRequest
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from weightguard.gates.decisions import HEAD, Decisions
+from weightguard.gates.decisions import HEAD, Decisions, Json
 from weightguard.gates.forward import Upstream, is_plain
 from weightguard.gates.requests import read_body
 from weightguard.limits import LIMITS
 from weightguard.models import WEIGHT_NAMES
 
-_MOST = 256 << 20  # bytes of a commit: small files are in it as base64
+_MOST = 64 << 20  # bytes of a commit: small files are in it as base64
 _UPLOAD = re.compile(r"/api/(?P<repo>(?:models|datasets|spaces)/[^/]+(?:/[^/]+)?)/(?P<step>preupload|commit)/(?P<revision>.+)")
 _LFS = re.compile(r"/(?P<repo>.+?)(?:\.git)?/info/lfs/(?:objects/batch|locks.*)")
 _TOKEN = re.compile(r"/api/(?P<repo>(?:models|datasets|spaces)/[^/]+(?:/[^/]+)?)/xet-write-token/(?P<revision>.+)")
@@ -34,6 +35,8 @@ _PLAIN = re.compile(
     rf"|discussions(?:/\d+/(?:comment|status|title))?|super-squash/.+|like)"
 )
 _LINES = frozenset({"header", "deletedFile", "deletedFolder", "deletedEntry"})  # of a commit, that send no files
+_STEPS = frozenset({"preupload", "commit", "xet-write-token"})
+_MOST_PLAIN = 8 << 20  # bytes of a request that sends no files
 _KEPT = 1_000_000  # paths that passed
 
 
@@ -42,7 +45,7 @@ class HubGate:
 
     def __init__(self, decisions: Decisions, hub: str) -> None:
         self._decisions = decisions
-        self._upstream = Upstream(hub)
+        self._upstream = Upstream(hub, decisions.settings.tokens)
         self._passed: dict[tuple[str, str], int] = {}  # repository and path -> size
 
     def routes(self) -> list[BaseRoute]:
@@ -52,6 +55,8 @@ class HubGate:
     async def request(self, request: HttpRequest) -> Response:
         """Any request of a client of the Hub."""
         path = request.scope["path"]
+        if sum(part in _STEPS for part in path.split("/")) > 1:
+            return _refused("an address that may mean several things")
         if request.method in ("GET", "HEAD"):
             token = _TOKEN.fullmatch(path)
             if "write-token" in path.lower() and not (token and any(repo == token["repo"] for repo, _ in self._passed)):
@@ -64,7 +69,8 @@ class HubGate:
         if (lfs := _LFS.fullmatch(path)) is not None:
             return await self._lfs(request, lfs["repo"])
         if request.method in ("POST", "PUT", "DELETE") and _PLAIN.fullmatch(path) is not None:
-            return await self._upstream.send(request)
+            body = await read_body(request, _MOST_PLAIN)
+            return await self._upstream.send(request, body) if _is_plain(body) else _refused("a request with files in it")
         return _refused("this way to change the Hub is not gated, so it is closed: use hf upload")
 
     async def _upload(self, request: HttpRequest, repo: str, step: str) -> Response:
@@ -72,15 +78,21 @@ class HubGate:
         if body is None:
             return _refused("a request longer than any")
         try:
-            refused = list(self._preupload(repo, json.loads(body)) if step == "preupload" else self._commit(repo, body))
+            refused = await asyncio.to_thread(self._of_preupload if step == "preupload" else self._of_commit, repo, body)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return _refused("a request that can't be read")
         return _refused(refused[0]) if refused else await self._upstream.send(request, body)
 
+    def _of_preupload(self, repo: str, body: bytes) -> list[str]:
+        return list(self._preupload(repo, json.loads(body)))
+
+    def _of_commit(self, repo: str, body: bytes) -> list[str]:
+        return list(self._commit(repo, body))
+
     def _preupload(self, repo: str, content: Mapping[str, Any]) -> Iterator[str]:
         for file in content["files"]:
-            path, size, sample = str(file["path"]), int(file["size"]), base64.b64decode(file.get("sample") or "", validate=True)
-            refusal = "" if _is_text(path, size, sample) else self._refusal(path, size, sample)
+            path, size, sample = str(file["path"]), _size(file), base64.b64decode(file.get("sample") or "", validate=True)
+            refusal = self._refusal(path, size, sample)
             if refusal:
                 yield refusal
                 continue
@@ -101,16 +113,14 @@ class HubGate:
             if entry["key"] not in ("file", "lfsFile"):
                 yield f"a commit with {entry['key']}, which this gate does not know"
                 continue
-            size = self._passed.get((repo, str(value["path"])))
+            path = str(value["path"])
             if entry["key"] == "file":
                 written = str(value["content"])
                 sent = base64.b64decode(written, validate=True) if value.get("encoding") == "base64" else written.encode()
-                if size is None and not _is_text(value["path"], len(sent), sent):
-                    yield f"{value['path']} did not pass this gate"
-                elif size is not None and size != len(sent):
-                    yield f"{value['path']} is not the file that passed this gate"
-            elif size is None or size != int(value.get("size", -1)):
-                yield f"{value['path']} did not pass this gate"
+                if refusal := self._refusal(path, len(sent), sent):
+                    yield refusal
+            elif self._passed.get((repo, path)) != _size(value):
+                yield f"{path} did not pass this gate"
 
     async def _lfs(self, request: HttpRequest, repo: str) -> Response:
         """The LFS batch: sizes must be those of files that passed."""
@@ -119,7 +129,7 @@ class HubGate:
         sizes = {size for (known, _), size in self._passed.items() if known == kind}
         try:
             content = json.loads(body or b"")
-            ours = all(int(o["size"]) in sizes for o in content.get("objects", [])) or content.get("operation") == "download"
+            ours = all(_size(o) in sizes for o in content.get("objects", [])) or content.get("operation") == "download"
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             ours = False
         if not ours or body is None:
@@ -127,14 +137,24 @@ class HubGate:
         return await self._upstream.send(request, body)
 
     def _refusal(self, path: str, size: int, sample: bytes) -> str:
-        """Why a file may not leave, "" where a decision allows it."""
-        known = self._decisions.refusal(path.rpartition("/")[2], size, sample) if len(sample) == min(size, HEAD) else None
+        """Why a file may not leave; "" for a small text, and where a decision allows it. sample: its beginning, or all of it."""
+        if _is_text(path, size, sample):
+            return ""
+        known = self._decisions.refusal(path.rpartition("/")[2], size, sample) if len(sample) >= min(size, HEAD) else None
         if known is not None:
             return known
         return (
             f"weightguard: {path} ({size} bytes) was not decided here: weightguard scan it, or POST its path to /v1/decide of this"
             " gate, then upload again"
         )
+
+
+def _size(value: Mapping[str, Any]) -> int:
+    """A file's size. ValueError for what is none."""
+    size = value["size"]
+    if isinstance(size, bool) or not isinstance(size, int) or size < 0:
+        raise ValueError("no size")
+    return size
 
 
 def _is_text(path: str, size: int, begins: bytes) -> bool:
@@ -149,9 +169,18 @@ def _is_text(path: str, size: int, begins: bytes) -> bool:
     return plain and size <= LIMITS.text_bytes and not path.lower().endswith(WEIGHT_NAMES)
 
 
+def _is_plain(body: bytes | None) -> bool:
+    """Whether a request has no files in it, as the creation of a repository may."""
+    try:
+        content = json.loads(body) if body else {}
+    except (ValueError, RecursionError):
+        return False
+    return body is not None and isinstance(content, dict) and content.keys().isdisjoint(("files", "lfsFiles", "operations"))
+
+
 def _refused(message: str) -> Response:
     """What `hf upload` prints: the header X-Error-Message."""
     text = (
         (message if message.startswith("weightguard") else f"weightguard: {message}")[:400].encode("ascii", "replace").decode()
     )
-    return JSONResponse({"error": text}, 403, {"X-Error-Message": text})
+    return Json({"error": text}, 403, {"X-Error-Message": text})

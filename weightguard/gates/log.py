@@ -37,13 +37,13 @@ class DecisionLog:
         except OSError as error:
             raise ConfigurationError(f"{path}: can't open the decision log: {error.strerror}") from error
         self.head = START
-        self.entries: dict[str, int] = {}  # decision id -> where its line begins
+        self.entries: dict[str, tuple[int, int]] = {}  # decision id -> where its line begins, and how long it is
         end = 0
         for at, line, entry in _entries(path):
             if entry is None:
                 break
             self.head, end = _hash(line), at + len(line)
-            self.entries[entry["id"]] = at
+            self.entries[entry["id"]] = at, len(line)
         if end < os.path.getsize(path):
             self._set_aside(end)
 
@@ -63,18 +63,17 @@ class DecisionLog:
                 self._file.truncate(at)
                 raise
             self.head = _hash(line)
-            self.entries[str(entry["id"])] = at
+            self.entries[str(entry["id"])] = at, len(line)
             return self.head
 
     def read(self, id: str) -> dict[str, Any] | None:
         """A decision by its id; None for one that was never made."""
-        at = self.entries.get(id)
-        if at is None:
+        found = self.entries.get(id)
+        if found is None:
             return None
-        with open(self.path, "rb") as file:
-            file.seek(at)
-            found: dict[str, Any] = json.loads(file.readline(_LARGEST))
-        return found
+        at, length = found
+        entry: dict[str, Any] = json.loads(os.pread(self._file.fileno(), length, at))
+        return entry
 
     def close(self) -> None:
         self._file.close()
@@ -115,7 +114,7 @@ def _entries(path: str) -> Iterator[tuple[int, bytes, dict[str, Any] | None]]:
 def _entry(line: bytes, head: str) -> dict[str, Any] | None:
     try:
         entry = json.loads(line) if line.endswith(b"\n") else None
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     good = isinstance(entry, dict) and entry.get("previous") == head and isinstance(entry.get("id"), str)
     return entry if good else None

@@ -15,6 +15,7 @@ import os
 import urllib.error
 import urllib.request
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
@@ -62,7 +63,8 @@ def _place(store: Any, source: str) -> str:
                 return source  # a logged model: the gate asks the tracking server
             source = str(store.get_model_version_download_uri(name, version))
         else:
-            return source.removeprefix("file://") if source.startswith("file:///") else source
+            parts = urlsplit(source)
+            return unquote(parts.path) if parts.scheme == "file" and parts.netloc in ("", "localhost") else source
     raise MlflowException("weightguard: the source leads from one model to another without end", error_code=PERMISSION_DENIED)
 
 

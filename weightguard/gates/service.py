@@ -8,8 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
-import hashlib
-import hmac
 import json
 import os
 import tempfile
@@ -18,20 +16,21 @@ from concurrent.futures import ThreadPoolExecutor
 
 from starlette.applications import Starlette
 from starlette.requests import Request as HttpRequest
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
 from weightguard.gates import admission
-from weightguard.gates.decisions import Decisions, Refused, Settings, error
+from weightguard.gates.decisions import Decisions, Json, Refused, Settings, error
 from weightguard.gates.log import DecisionLog
 from weightguard.gates.openapi import openapi
-from weightguard.gates.requests import read_body
+from weightguard.gates.requests import is_token, read_body
 from weightguard.gates.webhooks import Webhooks
 from weightguard.limits import LIMITS
 from weightguard.pipeline import Request, scan
 from weightguard.policy import Policy, only_given
 from weightguard.report import Report
 from weightguard.reports import html
+from weightguard.stores.targets import shown
 
 MOST_JSON = 64 << 10  # bytes of a request that names a path
 Endpoint = Callable[[HttpRequest], Awaitable[Response]]
@@ -90,32 +89,31 @@ class Service:
         except (ValueError, RecursionError) as wrong:
             return error(400, f"no review that can be read: {wrong}"[:300])
         if review.gone:
-            return JSONResponse(admission.answer(review.uid, []))
+            return Json(admission.answer(review.uid, []))
         uris = [*review.models, *filter(self.decisions.covers, review.images)]
         if not uris:
-            return JSONResponse(
+            return Json(
                 admission.answer(review.uid, ["weightguard: names no model, so there is nothing that it can decide on"])
             )
-        return JSONResponse(admission.answer(review.uid, [text for uri in uris if (text := await self._denied(uri))]))
+        return Json(admission.answer(review.uid, [text for uri in uris if (text := await self._denied(uri))]))
 
     async def _denied(self, uri: str) -> str:
         """Why a model may not be served, or ""."""
+        named = shown(uri)[:200]
         try:
             place = self.decisions.place(admission.path_of(uri) or uri)
         except Refused as refused:
-            return f"weightguard: {uri[:200]}: {refused}"
+            return f"weightguard: {named}: {refused}"
         known = await self.decisions.still(place)
         if known is None:
             queued = self.decisions.queue(place)
-            return (
-                f"weightguard: {uri[:200]} is not decided yet, {'queued: ask again' if queued else 'and too many are waiting'}"
-            )
-        return "" if known.decision == "allow" else f"weightguard blocked {uri[:200]}: GET /v1/decisions/{known.id} says why"
+            return f"weightguard: {named} is not decided yet, {'queued: ask again' if queued else 'and too many are waiting'}"
+        return "" if known.decision == "allow" else f"weightguard blocked {named}: GET /v1/decisions/{known.id} says why"
 
     async def decision(self, request: HttpRequest) -> Response:
         """GET /v1/decisions/ID: what was decided."""
         entry = self.decisions.log.read(request.path_params["id"])
-        return error(404, "no decision has this id") if entry is None else JSONResponse(entry)
+        return error(404, "no decision has this id") if entry is None else Json(entry)
 
     async def page(self, request: HttpRequest) -> Response:
         """GET /v1/page?uri=...: the decision as a page for people."""
@@ -213,9 +211,7 @@ def _guarded(route: Endpoint, tokens: frozenset[str]) -> Endpoint:
     """A route that asks for a bearer token, where any are given."""
 
     async def endpoint(request: HttpRequest) -> Response:
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        digest = hashlib.sha256(token.strip().encode()).hexdigest()
-        if tokens and not (scheme.lower() == "bearer" and any(hmac.compare_digest(digest, known) for known in tokens)):
+        if tokens and not is_token(request, tokens):
             return error(401, "send Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"})
         return await route(request)
 
@@ -227,4 +223,4 @@ async def _alive(request: HttpRequest) -> Response:
 
 
 async def _openapi(request: HttpRequest) -> Response:
-    return JSONResponse(openapi())
+    return Json(openapi())

@@ -18,9 +18,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from starlette.requests import Request as HttpRequest
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
-from weightguard.gates.decisions import Decisions, Refused, error
+from weightguard.gates.decisions import Decisions, Json, Refused, error
 from weightguard.gates.requests import read_body
 
 _MOST = 256 << 10  # bytes of an event
@@ -39,7 +39,7 @@ class Webhooks:
     async def event(self, request: HttpRequest) -> Response:
         """POST /v1/hooks/event {"uri": ...}: decide in the background."""
         content = await self._content(request, "x-weightguard")
-        return content if isinstance(content, Response) else self._queued(content.get("uri"))
+        return content if isinstance(content, Response) else self._queued(content.get("uri"), request, "x-weightguard")
 
     async def mlflow(self, request: HttpRequest) -> Response:
         """POST /v1/hooks/mlflow: decide on the source of a model version, and show the answer as its tags."""
@@ -48,8 +48,8 @@ class Webhooks:
             return content
         data = content.get("data")
         if content.get("entity") != "model_version" or content.get("action") != "created" or not isinstance(data, Mapping):
-            return JSONResponse({"queued": False, "reason": "not the creation of a model version"}, 202)
-        answer = self._queued(data.get("source"))
+            return Json({"queued": False, "reason": "not the creation of a model version"}, 202)
+        answer = self._queued(data.get("source"), request, "x-mlflow")
         if answer.status_code == 202:
             named = (str(data.get("name")), str(data.get("version")), str(data["source"]))
             task = asyncio.get_running_loop().create_task(self._tag(*named))
@@ -69,14 +69,15 @@ class Webhooks:
         }
         await asyncio.to_thread(_set_tags, name, version, values)
 
-    def _queued(self, uri: object) -> Response:
+    def _queued(self, uri: object, request: HttpRequest, prefix: str) -> Response:
         try:
             place = self._decisions.place(uri)
         except Refused as refused:
             return error(refused.status, str(refused))
         if not self._decisions.queue(place):
+            self._seen.pop(request.headers[f"{prefix}-delivery-id"], None)
             return error(503, "too many requests are waiting: send it again", {"Retry-After": "5"})
-        return JSONResponse({"queued": True}, 202)
+        return Json({"queued": True}, 202)
 
     async def _content(self, request: HttpRequest, prefix: str) -> dict[str, Any] | Response:
         """The body of a delivery that is signed, young and new; else the answer that refuses it."""

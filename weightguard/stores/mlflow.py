@@ -103,7 +103,7 @@ class Artifacts:
         base = f"https://{parts.netloc}" if parts.netloc else tracking
         if not base.startswith(("http://", "https://")):
             raise ConfigurationError(f"{uri[:200]}: set MLFLOW_TRACKING_URI to the server's http address")
-        self._host = urlsplit(base).netloc
+        self._host = urlsplit(tracking).netloc  # whose the credentials are
         self._api = f"{base.rstrip('/')}/api/2.0/mlflow-artifacts/artifacts"
         self._web = Web(network, self._authorization)
         self._root = "mlflow-artifacts:/" + parts.path.strip("/")
@@ -126,8 +126,11 @@ class Artifacts:
                 if item.get("is_dir"):
                     pending.append(inside)
                     continue
+                size = item.get("file_size")
+                if not str(size).isdecimal():
+                    raise Unreadable("unavailable", "the server's listing has a file without a size")
                 uri = f"{self._root}{inside[len(self._path) :]}"
-                yield Found(uri, uri, True, self, int(item.get("file_size") or 0), "")
+                yield Found(uri, uri, True, self, int(str(size)), "")
 
     def beside(self, file: Found) -> dict[str, Found]:
         return {f.name: f for f in self.below() if f.folder == file.folder}

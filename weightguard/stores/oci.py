@@ -25,6 +25,7 @@ from weightguard.stores.web import Answer, Web, basic, check
 
 _URI = re.compile(r"oci://([^/@]+)/([a-z0-9][a-z0-9._/-]*?)(?::([\w][\w.-]{0,127}))?(?:@(sha256:[0-9a-f]{64}))?/?")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_EMPTY = "sha256:" + hashlib.sha256(b"").hexdigest()
 _MANIFESTS = (
     "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, "
     "application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json"
@@ -32,7 +33,7 @@ _MANIFESTS = (
 _MANIFEST_BYTES = 8 << 20
 _LAYERS, _MANIFESTS_OF_INDEX = 20_000, 64
 _KEYS = "schemaVersion mediaType artifactType config layers manifests blobs fsLayers subject digest size annotations urls data"
-_LOWER = {key.lower(): key for key in _KEYS.split()}
+_FOLDED = {key.casefold(): key for key in _KEYS.split()}
 _NAMES = (
     "org.opencontainers.image.title",
     "org.cncf.model.filepath",
@@ -58,10 +59,10 @@ def open_store(uri: str, network: Network) -> Artifact:
 
 
 class Artifact:
-    """The layers of one manifest, or of all manifests of an index."""
+    """The layers of one manifest, or of all manifests of an index. plain: by HTTP without TLS, whatever the host."""
 
-    def __init__(self, host: str, name: str, reference: str, network: Network) -> None:
-        self._registry = Registry(host, network)
+    def __init__(self, host: str, name: str, reference: str, network: Network, *, plain: bool = False) -> None:
+        self._registry = Registry(host, network, plain=plain)
         self._name = name
         self._reference = reference
         mark = "@" if _DIGEST.fullmatch(reference) else ":"
@@ -100,7 +101,8 @@ class Artifact:
         config = manifest.get("config")
         if isinstance(config, dict) and config.get("digest") not in {x.get("digest") for x in layers if isinstance(x, dict)}:
             layers = [*layers, {**config, "annotations": {_NAMES[0]: "manifest.config"}}]  # a blob too: it could hold anything
-        taken: set[str] = set()
+        taken: dict[str, tuple[str, int]] = {}
+        before = 0
         for layer in layers:
             digest, size = (layer.get("digest"), layer.get("size")) if isinstance(layer, dict) else (None, None)
             if (
@@ -110,12 +112,16 @@ class Artifact:
                 or not isinstance(size, int)
             ):
                 raise Unreadable("malformed", "a layer without digest or size")
-            if size < 0 or size >= 1 << 62:
+            if size < 0 or size >= 1 << 62 or (size == 0) != (digest == _EMPTY):  # of none, nothing would be read
                 raise Unreadable("malformed", "a layer of an impossible size")
             path = _path(layer, digest)
-            while path in taken:
-                path = f"{digest[7:19]}/{path}"
-            taken.add(path)
+            if taken.get(path, (digest, size)) != (digest, size):
+                path = f"{digest[7:]}/{path}"
+            if taken.setdefault(path, (digest, size)) != (digest, size):
+                raise Unreadable("malformed", "a layer that stands in two sizes")
+            if len(taken) == before:
+                continue  # the same layer again
+            before = len(taken)
             uri = f"{root}/{path}"
             yield Found(uri, uri, True, self, size, digest, digest[7:])
 
@@ -147,7 +153,7 @@ def manifest_of(body: bytes) -> dict[str, Any]:
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len({key.casefold() for key, _ in pairs}) != len(pairs):
         raise ValueError("a key stands twice, or in two cases")
-    wrong = [key for key, _ in pairs if key.lower() in _LOWER and key not in _LOWER.values()]
+    wrong = [key for key, _ in pairs if key.casefold() in _FOLDED and key not in _FOLDED.values()]
     if wrong:
         raise ValueError(f"the key {wrong[0]!r} is in another case than the specification's")
     return dict(pairs)
@@ -156,9 +162,9 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 class Registry:
     """One registry: manifests and blobs, each checked against the digest that it is asked by."""
 
-    def __init__(self, host: str, network: Network) -> None:
+    def __init__(self, host: str, network: Network, *, plain: bool = False) -> None:
         self._host = host
-        self._base = f"{'http' if _is_here(host) else 'https'}://{host}/v2"
+        self._base = f"{'http' if plain or _is_here(host) else 'https'}://{host}/v2"
         self._tokens: dict[str, str] = {}  # challenge -> authorization
         self._current = ""
         self._network = network
@@ -202,8 +208,8 @@ class Registry:
         ):
             return ""
         query = "&".join(f"{key}={quote(said[key])}" for key in ("service", "scope") if key in said)
-        headers = {"Authorization": login} if login else {}
-        answer: Answer = Web(self._network).get(f"{said['realm']}?{query}", headers, 1 << 20, exact=True)
+        web = Web(self._network, lambda host, _: login if host == realm.netloc else None)
+        answer: Answer = web.get(f"{said['realm']}?{query}", {}, 1 << 20, exact=True)
         check(answer)
         try:
             found = json.loads(answer.body)

@@ -62,7 +62,7 @@ def collect(targets: Sequence[str], limits: Limits, network: Network) -> Listing
 def shown(uri: str) -> str:
     """A URI as reports print it: without what may be a secret in it."""
     plain = re.split(r"[?#]", uri, maxsplit=1)[0]
-    return re.sub(r"^(https?://)[^/@]*@", r"\1", plain)
+    return re.sub(r"^([a-z][a-z0-9+.-]*://)(?:(?<=http://)|(?<=https://)|(?=[^/@]*:))[^/]*@", r"\1", plain, flags=re.IGNORECASE)
 
 
 def _listed(uri: str, network: Network) -> list[Found]:

@@ -20,6 +20,7 @@ from weightguard.stores.found import Found, Network
 
 _AGAIN = frozenset({429, 500, 502, 503, 504})
 _REDIRECTS = 5
+_TRANSLATED = ipaddress.ip_network("64:ff9b::/96")  # to any address of version 4 (RFC 6052)
 _TAGS = ('"', "W/")  # how an entity tag begins
 _CHUNK = 1 << 16
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
@@ -292,7 +293,8 @@ def _public_only() -> dict[str, Any]:
 def _checked(connection: Any) -> Any:
     address = ipaddress.ip_address(connection.getpeername()[0].partition("%")[0])
     mapped = getattr(address, "ipv4_mapped", None) or address
-    if not mapped.is_global or mapped.is_multicast:
+    inner = mapped in _TRANSLATED or getattr(mapped, "sixtofour", None) or getattr(mapped, "teredo", None)
+    if not mapped.is_global or mapped.is_multicast or inner or getattr(mapped, "is_site_local", False):
         connection.close()
         raise _Refused("refused: the address is not a public one")
     return connection
