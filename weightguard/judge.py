@@ -31,8 +31,8 @@ from weightguard.values import UNBOUNDED, Ancestor, Claim, Distribution, Finding
 PART_MISSING = "part-missing"
 
 
-def judge(model: Model, declared: Attached, policy: Policy, as_of: date, digest: Digest) -> ModelReport:
-    """The report on one model. `digest`: SHA-256 of a weight file by its path, for waivers."""
+def judge(model: Model, declared: Attached, policy: Policy, as_of: date, digest: Digest, path: str) -> ModelReport:
+    """The report on one model. digest: SHA-256 of a weight file by its path, for waivers; path: what the policy's rules call it."""
     weights = _weigh(model, policy)
     claims = sidecars.collect(model.texts, model.index_metadata, model.folder)
     claims = replace(claims, claims=claims.claims + _from_checkpoints(model))
@@ -82,7 +82,7 @@ def judge(model: Model, declared: Attached, policy: Policy, as_of: date, digest:
         forward_operations=weights.forward,
         training_operations=operations,
         verdicts=verdicts,
-        decision=decide(counted, findings, policy, _subject(model, weights, declared, digest)),
+        decision=decide(counted, findings, policy, _subject(model, weights, declared, digest, path)),
         findings=findings,
         provenance=_provenance(declared),
     )
@@ -233,10 +233,10 @@ def _forward(
         return None, (error.detail,)
 
 
-def _subject(model: Model, weights: _Weights, declared: Attached, digest: Digest) -> Subject:
+def _subject(model: Model, weights: _Weights, declared: Attached, digest: Digest, path: str) -> Subject:
     """What the policy's rules and approvals decide about."""
     regimes = [r for a in declared.approved for r in a.approval.regimes or ("",)]
-    return Subject(model.path, not weights.missing, _hashed(model, digest), frozenset(regimes))
+    return Subject(path, not weights.missing, _hashed(model, digest), frozenset(regimes))
 
 
 def _approvals(declared: Attached, path: str) -> list[Finding]:

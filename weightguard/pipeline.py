@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cache
@@ -24,7 +24,9 @@ from weightguard.version import VERSION
 
 @dataclass(frozen=True)
 class Request:
-    """What to scan and by which rules. `declarations`: what each --declaration holds."""
+    """What to scan and by which rules. declarations: what each --declaration holds; each_speaks: one that speaks for no model is
+    an error. path_of: the path of a model that the policy's rules speak of, where it is scanned by another.
+    """
 
     targets: Sequence[str]
     policy: Policy
@@ -32,6 +34,8 @@ class Request:
     declarations: Sequence[Statement] = ()
     read_declarations: bool = True  # those that lie beside the weights
     network: Network = ANYWHERE
+    each_speaks: bool = True
+    path_of: Callable[[str], str] = str
 
 
 def scan(request: Request, progress: Progress | None = None) -> Report:
@@ -59,12 +63,20 @@ def judged(listing: Listing, reading: Reading, request: Request) -> tuple[Report
         real = reading.real[path]
         return reading.digests[real] if real in reading.digests else hashed(real)
 
-    attached = attach(models, request.declarations, policy.declarations, policy.signers, request.as_of, digest)
+    attached = attach(
+        models,
+        request.declarations,
+        policy.declarations,
+        policy.signers,
+        request.as_of,
+        digest,
+        each_speaks=request.each_speaks,
+    )
     reports: list[ModelReport] = []
     unread = list(reading.unread)
     for model in models:
         try:
-            reports.append(judge(model, attached[model.path], policy, request.as_of, digest))
+            reports.append(judge(model, attached[model.path], policy, request.as_of, digest, request.path_of(model.path)))
         except Exception as error:  # a fault of ours about one model blocks it, and hides no other
             why = f"a fault of weightguard: {type(error).__name__}: {error}"[:300]
             unread.append(Unread(model.path, "internal", why))

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
 _SLACK = 64 << 10  # bytes
+_MOST_AHEAD = 16 << 20  # bytes of a header; a longer one is read when its turn comes
 _AT_ONCE = 128  # files of a store whose ends are held
 _PIECES = "torch-dcp"  # its pieces are containers themselves
 _UNMISTAKABLE = frozenset({"safetensors", "gguf", "torch-zip", "torch-legacy", "npz", "npy", "hdf5", "keras", "torch-dcp"})
@@ -111,7 +112,7 @@ def _with_ends(of: tuple[_Reader, Found]) -> Opened | Unreadable | None:
         source = file.open(file.shown, reader.opener(file))
         head = source.read(0, min(file.size, HEAD))
         header = min(file.size, header_bytes(head), LIMITS.header_bytes)
-        if header > len(head):
+        if len(head) < header <= _MOST_AHEAD:
             source.read(0, header)
         source.read(max(0, file.size - TAIL), min(file.size, TAIL))
         return source
@@ -123,6 +124,9 @@ def _start(listing: Listing, unexplained_bytes: int) -> tuple[_Reader, list[Foun
     found, beside = _with_companions(listing)
     reader = _Reader({f.shown: f for f in found}, unexplained_bytes)
     reader.unread += [*listing.unread, *beside]
+    for unread in reader.unread:
+        folder, _, name = unread.path.rpartition("/")
+        reader.lacks(folder, name)
     reader.real.update({f.shown: f.real for f in (*found, *listing.also)})
     return reader, found
 
@@ -305,6 +309,10 @@ class _Reader:
             text = f"{container.unexplained} bytes of the file that no rule of {container.format} explains"
             self.unread.append(Unread(at.shown, "unrecognised", text))
             self._failed[at.folder].add(at.name)
+
+    def lacks(self, folder: str, name: str) -> None:
+        """A file that was found and is not read: a model of its folder is not whole."""
+        self._failed[folder].add(name)
 
     def _refuse(self, at: _At, size: int, why: Unreadable) -> None:
         if why.reason == "unrecognised" and size <= self._let_be_up_to and not at.name.endswith(WEIGHT_NAMES):

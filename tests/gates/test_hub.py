@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,9 @@ def gated(server: Hub, **more: Any) -> Any:
 
 UPLOADS: dict[str, Callable[[Any, Path], Any]] = {
     "upload_folder": lambda api, folder: api.upload_folder(repo_id="o/m", folder_path=folder),
-    "upload_folder, as a future": lambda api, folder: api.upload_folder(repo_id="o/m", folder_path=folder, run_as_future=True),
+    "upload_folder, as a future": lambda api, folder: api.upload_folder(
+        repo_id="o/m", folder_path=folder, run_as_future=True
+    ).result(),
     "upload_file": lambda api, folder: api.upload_file(
         path_or_fileobj=next(folder.glob("*.safetensors")), path_in_repo="w.safetensors", repo_id="o/m"
     ),
@@ -74,6 +77,46 @@ def test_a_small_model_passes(how: str, server: Hub, tmp_path: Path) -> None:
     UPLOADS[how](gated(server), write_small(tmp_path))
     assert any("/commit/" in request for request in server.seen)
     assert any(name.endswith(".safetensors") for name in server.files)
+
+
+def test_a_home_folder_is_judged_and_what_is_no_folder_refused(
+    server: Hub, large: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(large.parent))
+    with pytest.raises(Blocked):
+        gated(server).upload_folder(repo_id="o/m", folder_path=f"~/{large.name}")
+    with pytest.raises(ValueError, match="no folder"):
+        gated(server).upload_folder(repo_id="o/m", folder_path=tmp_path / "none")
+    assert server.seen == []
+
+
+def test_what_the_client_leaves_out_blocks_nothing(server: Hub, tmp_path: Path) -> None:
+    folder = write_small(tmp_path / "m")
+    (folder / ".cache" / "huggingface" / "download").mkdir(parents=True)
+    (folder / ".cache" / "huggingface" / "download" / "x.incomplete").write_bytes(os.urandom(1 << 20))
+    gated(server).upload_folder(repo_id="o/m", folder_path=folder)
+
+
+def test_names_that_no_folder_can_hold_are_judged(server: Hub, large: Path) -> None:
+    from huggingface_hub import CommitOperationAdd
+
+    content = (write_small(large.parent / "s") / "model.safetensors").read_bytes()
+    names = ["a", "a/b", "n" * 300 + ".safetensors"]
+    gated(server).create_commit("o/m", [CommitOperationAdd(name, content) for name in names], commit_message="x")
+    header = next(large.glob("*.safetensors")).open("rb").read(1 << 20)
+    with pytest.raises(Blocked):
+        gated(server).create_commit(
+            "o/m", [CommitOperationAdd("a", content), CommitOperationAdd("a/b", header)], commit_message="x"
+        )
+
+
+def test_the_callback_keeps_an_earlier_policy() -> None:
+    from weightguard.gates.trainer import WeightguardCallback, guard_transformers
+    from weightguard.policy import built_in
+
+    policy = built_in()
+    api = guard_transformers(policy)
+    assert WeightguardCallback()._api is api and api._policy is policy
 
 
 def test_bytes_and_file_objects_are_judged_too(server: Hub, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import subprocess
 import sys
@@ -110,6 +112,12 @@ def test_another_file_of_that_name_and_size_is_stopped(gate: Serving, hub: Hub, 
         ("GET", "//api/models/o/m/xet-write-token/main", None),
         ("POST", "/api/models/o/m/commit/main", b'{"key":"copyFile","value":{"path":"a"}}'),
         ("POST", "/api/models/o/m/commit/main", b'{"key":"header","value":{},"files":[{"path":"a","content":"x"}]}'),
+        ("POST", "/api/models/gpt2/commit/preupload%2Fx", b'{"key":"lfsFile","value":{"path":"m.bin","size":9},"files":[]}'),
+        ("POST", "/api/repos/create", b'{"type":"model","name":"m","files":[{"path":"m.safetensors","content":"AAAA"}]}'),
+        ("POST", "/api/models/o/m/preupload/main", b'{"files":[{"path":"big.txt","size":-1,"sample":""}]}'),
+        ("POST", "/api/models/o/m/preupload/main", b'{"files":[{"path":"big.txt","size":1e400,"sample":""}]}'),
+        ("POST", "/api/models/o/m/commit/main", b'{"key":"lfsFile","value":{"path":"big.txt"}}'),
+        ("POST", "/o/m.git/info/lfs/objects/batch", b'{"operation":"upload","objects":[{"oid":"x","size":-1}]}'),
         ("POST", "/api/models/o/m/%2563ommit/main", b'{"key":"header","value":{}}'),
         ("POST", "/api/models/o/m/like/..%2Fcommit/main", b'{"key":"header","value":{}}'),
         ("POST", "/api/models/o/m/tag/x%3F/../../commit/main", b'{"key":"header","value":{}}'),
@@ -120,3 +128,31 @@ def test_every_other_way_in_is_closed(gate: Serving, hub: Hub, method: str, path
     status, answer = gate.ask(method, path, body)
     assert status == 403 and "weightguard" in answer["error"]
     assert hub.seen == []
+
+
+def test_a_text_that_becomes_another_file_in_its_commit_is_stopped(gate: Serving, hub: Hub) -> None:
+    sample = base64.b64encode(b"x" * 512).decode()
+    asked = json.dumps({"files": [{"path": "a.txt", "size": 3000, "sample": sample}]})
+    assert gate.ask("POST", "/api/models/o/t/preupload/main", asked)[0] == 200
+    content = base64.b64encode(os.urandom(3000)).decode()
+    line = json.dumps({"key": "file", "value": {"path": "a.txt", "content": content, "encoding": "base64"}})
+    assert gate.ask("POST", "/api/models/o/t/commit/main", line)[0] == 403
+
+
+def test_what_changed_after_its_decision_is_stopped(gate: Serving, hub: Hub, tmp_path: Path) -> None:
+    """Behind the bytes that a client shows: by what the system says of the file, also where its times are put back."""
+    folder = Path(write_small(tmp_path / "changes"))
+    file = folder / "model.safetensors"
+    content = file.read_bytes()
+    shown = {"path": file.name, "size": len(content), "sample": base64.b64encode(content[:512]).decode()}
+    body = json.dumps({"files": [shown]})
+    assert gate.decide(str(folder))[1]["decision"] == "allow"
+    assert gate.ask("POST", "/api/models/o/c/preupload/main", body)[0] == 200
+    times = file.stat()
+    with file.open("r+b") as opened:
+        opened.seek(512)
+        opened.write(os.urandom(len(content) - 512))
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert gate.ask("POST", "/api/models/o/c/preupload/main", body)[0] == 403
+    assert gate.decide(str(folder))[1]["decision"] == "block"
+    assert gate.ask("POST", "/api/models/o/c/preupload/main", body)[0] == 403

@@ -103,6 +103,24 @@ def test_a_405b_layout_gets_none(client: Any, folder: Path) -> None:
     assert client.search_model_versions("name='large'") == []
 
 
+def test_a_path_with_escapes_is_the_one_that_clients_read(tmp_path: Path) -> None:
+    from weightguard.gates.mlflow_store import _place
+
+    assert _place(None, f"file://{tmp_path}/a%20b") == f"{tmp_path}/a b"
+    assert _place(None, f"file:{tmp_path}/a%20b") == f"{tmp_path}/a b"
+    assert _place(None, "file://host/a") == "file://host/a"
+
+
+def test_the_token_stays_with_its_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    from weightguard.stores.found import ANYWHERE
+    from weightguard.stores.mlflow import Artifacts
+
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "hidden")
+    tracking = "http://tracking:5000"
+    assert Artifacts("mlflow-artifacts:/1/a", tracking, ANYWHERE)._authorization("tracking:5000", "") == "Bearer hidden"
+    assert Artifacts("mlflow-artifacts://evil:443/1", tracking, ANYWHERE)._authorization("evil:443", "") is None
+
+
 def test_a_prompt_is_no_model(client: Any) -> None:
     client.register_prompt("greeting", "Say {{word}}.")
     client.set_prompt_alias("greeting", "champion", 1)

@@ -138,6 +138,52 @@ def test_weights_as_the_config_of_what_looks_like_an_index(pusher: Pusher, tmp_p
     assert caught.value.code == 400 and b"weightguard" in caught.value.read()
 
 
+def test_weights_said_to_be_of_no_size(pusher: Pusher, tmp_path: Path) -> None:
+    write_model(str(tmp_path), llama_405b())
+    layer = {**pusher.large("none", tmp_path / "model.safetensors"), "size": 0}
+    text = pusher.blob("none", b"text\n")
+    for config, layers in ((text, [layer]), (layer, [text])):
+        body = json.dumps({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers}).encode()
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            pusher.call("PUT", f"http://{pusher.host}/v2/none/manifests/x", body, MANIFEST)
+        assert caught.value.code in (403, 422) and b"weightguard" in caught.value.read()
+
+
+def test_an_index_of_what_is_no_manifest(pusher: Pusher, tmp_path: Path) -> None:
+    write_model(str(tmp_path), llama_405b())
+    layer = pusher.large("entry", tmp_path / "model.safetensors")
+    for kind in ("application/vnd.oci.image.layer.v1.tar", MANIFEST):
+        body = json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": [{**layer, "mediaType": kind}]}).encode()
+        with pytest.raises(urllib.error.HTTPError, match="400"):
+            pusher.call("PUT", f"http://{pusher.host}/v2/entry/manifests/x", body, INDEX)
+
+
+def test_a_layer_many_times_costs_no_time(pusher: Pusher) -> None:
+    layer = pusher.blob("many", b"text\n")
+    body = json.dumps({"schemaVersion": 2, "mediaType": MANIFEST, "config": layer, "layers": [layer] * 15_000}).encode()
+    pusher.call("PUT", f"http://{pusher.host}/v2/many/manifests/x", body, MANIFEST)
+
+
+def test_a_repository_called_manifests_takes_blobs(pusher: Pusher) -> None:
+    assert pusher.blob("team/manifests-prod", b"x")["size"] == 1
+
+
+def test_other_attachments_stay(pusher: Pusher, oci: tuple[int, Path], tmp_path: Path) -> None:
+    """A second push of the same manifest adds its report to what others attached, by the tag that stands for referrers."""
+    write_small(tmp_path)
+    layers = {"model.safetensors": pusher.blob("kept", (tmp_path / "model.safetensors").read_bytes())}
+    pusher.push("kept", layers)
+    ask = urllib.request.Request(f"http://{pusher.host}/v2/kept/manifests/v1", headers={"Accept": MANIFEST})
+    manifest = urllib.request.urlopen(ask).read()
+    tag = f"http://127.0.0.1:{oci[0]}/v2/kept/manifests/{digest_of(manifest).replace(':', '-')}"
+    other = {"mediaType": MANIFEST, "digest": digest_of(manifest), "size": len(manifest), "artifactType": "of/another"}
+    body = json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": [other]}).encode()
+    urllib.request.urlopen(urllib.request.Request(tag, body, {"Content-Type": INDEX}, method="PUT"))
+    pusher.push("kept", layers)
+    kept = json.loads(urllib.request.urlopen(urllib.request.Request(tag, headers={"Accept": INDEX})).read())["manifests"]
+    assert other in kept and len(kept) == 2
+
+
 def test_an_index_of_what_was_pushed_passes(pusher: Pusher, tmp_path: Path) -> None:
     write_small(tmp_path)
     pusher.push("several", {"model.safetensors": pusher.blob("several", (tmp_path / "model.safetensors").read_bytes())})

@@ -167,6 +167,25 @@ def test_a_mark_that_hides_a_change_does_not(repository: Repository, mark: str) 
     assert repository.hook("pre-commit").returncode == 3
 
 
+def test_a_small_unknown_file_named_like_weights_is_unread(repository: Repository) -> None:
+    repository.write("x.bin", os.urandom(3000))
+    repository.write("x.dat", os.urandom(3000))
+    repository.git("add", ".")
+    assert repository.hook("pre-commit").returncode == repository.hook("pre-commit", "--", "x.bin").returncode == 3
+    repository.git("rm", "-q", "--cached", "x.bin")
+    assert repository.hook("pre-commit").returncode == 0
+
+
+def test_a_filter_s_output_is_judged_and_not_its_input(repository: Repository, tmp_path: Path) -> None:
+    weights = header(BIG) + bytes(2 << 20)
+    (tmp_path / "w").write_bytes(weights)
+    repository.git("config", "filter.x.clean", f"cat '{tmp_path / 'w'}' && cat >/dev/null")
+    repository.write(".gitattributes", "*.dat filter=x\n")
+    repository.write("notes.dat", b"x" * len(weights))
+    repository.git("add", ".gitattributes", "notes.dat")
+    assert repository.hook("pre-commit").returncode == 3
+
+
 def test_a_file_that_became_weights_where_a_link_was_is_judged(repository: Repository) -> None:
     os.symlink("elsewhere", repository.path / "model.safetensors")
     repository.commit("model.safetensors")

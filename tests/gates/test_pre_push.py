@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from weightguard.demo.layouts import llama_405b
 from weightguard.demo.trained import train
-from weightguard.demo.write import header
+from weightguard.demo.write import header, size_of
 
 from .repositories import ENVIRONMENT, Repository, content_of, shards_of, tiny
 
@@ -213,16 +217,116 @@ def test_another_remote_of_a_longer_name_vouches_for_nothing(pushing: Repository
     assert not push(pushing)[0]
 
 
-def test_what_was_fetched_from_elsewhere_vouches_for_nothing(pushing: Repository, tmp_path: Path) -> None:
-    """A remote that is fetched from one place and pushed to another: its tracking branches speak of the first."""
+@pytest.mark.parametrize("options", [("--push",), ()])
+def test_what_was_fetched_from_elsewhere_vouches_for_nothing(pushing: Repository, tmp_path: Path, options: tuple[str]) -> None:
+    """A remote that leads to another place than before: its tracking branches speak of the first."""
     pushing.stage_pointer("model.safetensors", BIG)
-    pushing.git("update-ref", "refs/remotes/origin/main", pushing.commit())
-    assert push(pushing)[0]
+    pushing.commit()
+    pushing.git("push", "-q", "--no-verify", "origin", "main")
     public = tmp_path / "public.git"
     subprocess.run(["git", "init", "-q", "--bare", str(public)], env=ENVIRONMENT, check=True)
-    pushing.git("remote", "set-url", "--push", "origin", str(public))
-    stopped, said = push(pushing)
-    assert not stopped and "model.safetensors" in said
+    pushing.git("remote", "set-url", *options, "origin", str(public))
+    passed, said = push(pushing)
+    assert not passed and "model.safetensors" in said
+
+
+def packed(kind: str, name: str, content: bytes) -> bytes:
+    held = io.BytesIO()
+    if kind == "zip":
+        with zipfile.ZipFile(held, "w") as archive:
+            archive.writestr(name, content)
+    else:
+        with tarfile.open(fileobj=held, mode=f"w:{kind.partition('.')[2]}") as tar:
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return held.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["tar", "tar.gz", "zip"])
+def test_what_lies_in_an_archive_is_judged(pushing: Repository, kind: str) -> None:
+    for name, content, status in (("m/model.safetensors", header(BIG), 3), ("x.pkl", b"cos\nsystem\n(S'true'\ntR.", 1)):
+        pushing.stage(f"a.{kind}", packed(kind, name, content))
+        assert pushing.hook("pre-commit").returncode == status, name
+        pushing.commit()
+        assert pushing.hook("pre-push", "origin", "u", input=lines(pushing)).returncode == status, name
+
+
+def test_a_405b_model_in_a_tar_is_stopped(pushing: Repository, tmp_path: Path) -> None:
+    large, length = header(BIG), len(header(BIG)) + sum(map(size_of, BIG))
+    member = tarfile.TarInfo("m/model.safetensors")
+    member.size = length
+    oid = "ab" * 32
+    kept = pushing.path / ".git" / "lfs" / "objects" / "ab" / "ab" / oid
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(member.tobuf(tarfile.GNU_FORMAT) + large)
+    os.truncate(kept, 512 + (length + 511) // 512 * 512 + 1024)
+    pushing.stage("model.tar", f"version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {kept.stat().st_size}\n")
+    assert pushing.hook("pre-commit").returncode == 1
+    pushing.commit()
+    assert not push(pushing)[0]
+
+
+@pytest.mark.parametrize("before", ["ext-0-foo sha256:" + "c" * 64 + "\n", "\u00a0", "\u0085\n"])
+def test_pointers_that_only_git_lfs_would_know(pushing: Repository, before: str) -> None:
+    pushing.stage("notes.txt", f"{before}version https://git-lfs.github.com/spec/v1\noid sha256:{'d' * 64}\nsize 12\n")
+    pushing.commit()
+    assert "Git LFS pointer" in push(pushing)[1]
+
+
+def test_a_later_commit_makes_no_part_whole(pushing: Repository) -> None:
+    pushing.stage("a.safetensors", small())
+    pushing.stage("model.safetensors.index.json", json.dumps({"weight_map": {"x": "a.safetensors", "y": "b.safetensors"}}))
+    pushing.commit()
+    pushing.git("rm", "-q", "model.safetensors.index.json")
+    pushing.commit()
+    passed, said = push(pushing)
+    assert not passed and "b.safetensors" in said
+
+
+def test_what_a_trainer_says_later_is_judged(pushing: Repository) -> None:
+    pushing.stage("model.safetensors", small())
+    pushing.commit()
+    pushing.git("push", "-q", "--no-verify", "origin", "main")
+    pushing.stage("trainer_state.json", json.dumps({"total_flos": 3e26, "global_step": 1, "log_history": []}))
+    pushing.commit()
+    assert not push(pushing)[0]
+
+
+def test_a_rule_speaks_of_the_path_in_the_repository(pushing: Repository, tmp_path: Path) -> None:
+    policy = tmp_path / "policy.toml"
+    policy.write_text(
+        'schema = "weightguard/policy/1"\n[[rule]]\ndecision = "block"\nreason = "secret"\npaths = ["secret/*"]\n'
+    )
+    pushing.stage("secret/model.safetensors", small())
+    pushing.commit()
+    assert pushing.hook("pre-push", "origin", "u", input=lines(pushing)).returncode == 0
+    assert pushing.hook("pre-push", "--policy", str(policy), "origin", "u", input=lines(pushing)).returncode == 1
+
+
+def test_a_declaration_where_there_is_no_model_is_no_error(pushing: Repository, tmp_path: Path) -> None:
+    (tmp_path / "given.toml").write_text(CLEARING)
+    pushing.stage("notes.txt", "text")
+    given = ("--declaration", str(tmp_path / "given.toml"))
+    assert pushing.hook("pre-commit", *given).returncode == 0
+    pushing.commit()
+    assert pushing.hook("pre-push", *given, "origin", "u", input=lines(pushing)).returncode == 0
+
+
+def test_without_the_arguments_of_git_nothing_is_allowed(pushing: Repository) -> None:
+    assert pushing.hook("pre-push", input=lines(pushing)).returncode == 2
+    assert pushing.hook("pre-push", "origin", "u", input="\n").returncode == 0
+
+
+def test_a_link_to_weights_is_a_text(pushing: Repository) -> None:
+    pushing.stage("m/v3.safetensors", small())
+    os.symlink("m/v3.safetensors", pushing.path / "latest.safetensors")
+    pushing.git("add", "latest.safetensors")
+    assert pushing.hook("pre-commit").returncode == 0
+    assert pushing.hook("pre-commit", "--", "latest.safetensors").returncode == 0
+    blob = pushing.git("hash-object", "-w", "--stdin", input=header(BIG))
+    pushing.git("update-index", "--add", "--cacheinfo", f"120000,{blob},other.safetensors")
+    assert pushing.hook("pre-commit").returncode == 3
 
 
 @pytest.mark.parametrize("name", ["..", ".git", ".GIT", "."])

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from tests.layouts import PUBLISHED, ROOT, declaration, write_small
+from tests.layouts import PUBLISHED, ROOT, declaration, write_shards, write_small
 from weightguard.demo.layouts import llama_405b
 from weightguard.demo.write import write_model
 from weightguard.errors import ConfigurationError
@@ -275,6 +275,29 @@ def test_the_chain_shows_what_was_changed(tmp_path: Path) -> None:
     again.append({"id": "5"})
     again.close()
     assert broken(str(path)) == ""
+
+
+def test_names_that_are_no_text(root: Path, tmp_path: Path) -> None:
+    write_small(root / "odd")
+    (root / "odd" / os.fsdecode(b"\xff.txt")).write_text("x")
+    with running(root, tmp_path) as gate:
+        assert gate.ask("POST", "/v1/decide", json.dumps({"uri": str(root / "odd")}))[0] == 200
+        assert gate.ask("POST", "/v1/decide", '{"uri": "s3://b/\\ud800"}')[0] in (400, 403)
+        status, answer = gate.ask("POST", "/v1/admission", review("u", {"storageUri": "s3://b/\ud800"}))
+        assert status == 200 and not answer["response"]["allowed"]
+        secret = review("u", {"storageUri": "https://user:hidden@host/m?sig=hidden"})
+        assert "hidden" not in json.dumps(gate.ask("POST", "/v1/admission", secret)[1])
+
+
+def test_one_file_stands_for_its_folder(root: Path, tmp_path: Path) -> None:
+    """What was decided by naming one shard does not hold when another one changes."""
+    write_shards(root / "shards")
+    first, second = sorted((root / "shards").glob("*.safetensors"))[:2]
+    with running(root, tmp_path) as gate:
+        assert gate.ask("POST", "/v1/decide", json.dumps({"uri": str(first)}))[1]["decision"] == "allow"
+        assert admitted(gate, f"file://{first}")["allowed"]
+        second.write_bytes(second.read_bytes()[:-1] + b"x")
+        assert not admitted(gate, f"file://{first}")["allowed"]
 
 
 def test_a_full_disk_breaks_no_chain(tmp_path: Path) -> None:

@@ -15,7 +15,19 @@ from typing import Any
 import pytest
 
 import weightguard
-from tests.layouts import ROOT, SMALL, header_of, raw, run, values_in, write_json, write_shards, write_small, write_sparse
+from tests.layouts import (
+    ROOT,
+    SMALL,
+    declaration,
+    header_of,
+    raw,
+    run,
+    values_in,
+    write_json,
+    write_shards,
+    write_small,
+    write_sparse,
+)
 from weightguard.errors import ConfigurationError, Unreadable
 from weightguard.formats import identify
 from weightguard.limits import LIMITS, Limits
@@ -65,6 +77,15 @@ def test_a_link_inside_the_target_counts_its_file_once(here: Path) -> None:
     report = scan("m")
     assert not report.unread and report.files == 2
     assert [m.parameters.total for m in report.models] == [TOTAL]
+
+
+@pytest.mark.parametrize(("links", "files"), [("a", "b"), ("b", "a")])
+def test_a_declaration_beside_a_link_speaks_of_what_it_leads_to(here: Path, links: str, files: str) -> None:
+    write_small(here / files)
+    (here / links).mkdir()
+    (here / links / "model.safetensors").symlink_to(here / files / "model.safetensors")
+    (here / links / "weightguard.toml").write_text(declaration("1.2e26"))
+    assert weightguard.scan(".").decision == "block"
 
 
 def test_a_link_that_leaves_by_its_folders_real_place_is_unread(here: Path) -> None:

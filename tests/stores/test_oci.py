@@ -16,7 +16,9 @@ import weightguard
 from tests.layouts import write_shards, write_small
 from weightguard.demo.layouts import llama_405b
 from weightguard.demo.write import write_model
-from weightguard.errors import ConfigurationError
+from weightguard.errors import ConfigurationError, Unreadable
+from weightguard.stores.found import ANYWHERE
+from weightguard.stores.oci import Artifact
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 RAW = "application/vnd.cncf.model.weight.v1.raw"
@@ -118,6 +120,16 @@ def test_by_digest_and_a_waiver_by_the_registry_s_digest(pusher: Pusher, tmp_pat
         'regimes = ["us-ear-4e091"]\nreason = "r"\napproved_by = "a"\nexpires = 2099-01-01\n'
     )
     assert weightguard.scan(uri, policy=str(rules)).decision == "allow"
+
+
+def test_layers_beside_manifests_are_no_index() -> None:
+    class Held(Artifact):
+        def __init__(self) -> None:
+            super().__init__("127.0.0.1:1", "n", "v", ANYWHERE)
+            self._registry.manifest = lambda *_: {"manifests": [], "layers": []}  # type: ignore[method-assign]
+
+    with pytest.raises(Unreadable, match="an index too"):
+        list(Held().below())
 
 
 @pytest.mark.parametrize("path", ["../../etc/passwd", "/etc/passwd", "a/../../b", "..", "x\\..\\..\\y"])

@@ -15,7 +15,7 @@ from weightguard.demo.layouts import llama_405b
 from weightguard.demo.write import write_model
 from weightguard.errors import ConfigurationError, Unreadable
 from weightguard.report import Report
-from weightguard.stores.found import Network
+from weightguard.stores.found import Network, shown
 from weightguard.stores.targets import open_store
 
 pytest.importorskip("urllib3")
@@ -69,6 +69,22 @@ def test_a_declaration_beside_it_counts(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("HTTPS://user:hidden@h/x?sig=hidden", "HTTPS://h/x"),
+        ("https://hidden@h/x#hidden", "https://h/x"),
+        ("oci://user:hidden@h/x", "oci://h/x"),
+        ("mlflow-artifacts://user:hidden@h/x", "mlflow-artifacts://h/x"),
+        ("abfss://container@account.dfs.core.windows.net/x", "abfss://container@account.dfs.core.windows.net/x"),
+        ("oci://h/x@sha256:00", "oci://h/x@sha256:00"),
+        ("s3://b/a@b:c", "s3://b/a@b:c"),
+    ],
+)
+def test_what_is_shown_of_an_address(uri: str, said: str) -> None:
+    assert shown(uri) == said
+
+
+@pytest.mark.parametrize(
     ("wrong", "reason", "words"),
     [
         ("too-little", "unavailable", "where"),
@@ -104,6 +120,12 @@ def test_a_change_is_seen_by_its_date_where_there_is_no_tag(server: Server) -> N
     os.utime(server.root / "m" / "model.safetensors", (1, 1))
     with pytest.raises(Unreadable, match="changed after it was listed"):
         store.read(file, 5, 1000)
+
+
+def test_two_objects_of_one_shown_address_are_refused(server: Server) -> None:
+    write_small(server.root / "m")
+    with pytest.raises(ConfigurationError, match="one by one"):
+        weightguard.scan(f"{server.url}/m/model.safetensors?a", f"{server.url}/m/model.safetensors?b")
 
 
 def test_more_than_was_asked_for_is_not_taken(server: Server) -> None:

@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -56,6 +57,88 @@ def test_a_dangerous_file_of_no_model_blocks(tmp_path: Path, capsys: pytest.Capt
     assert swept(tmp_path / "t", tmp_path / "out") == 1
     printed = capsys.readouterr()
     assert "start.pkl" in printed.out and "dangerous to load" in printed.err
+
+
+def test_a_pipeline_at_the_root_is_one_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(write_pipeline(tmp_path / "p"))
+    report = weightguard.scan(".")
+    assert len(report.models) == 1 and swept(".", tmp_path / "out") == 0
+    assert len(set(of(tmp_path / "out", "model").values()) - {""}) == 1
+
+
+def write_pipeline(folder: Path) -> Path:
+    write_small(folder / "unet", name="diffusion_pytorch_model.safetensors")
+    write_small(folder / "text_encoder")
+    write_json(
+        folder / "model_index.json",
+        {
+            "_class_name": "StableDiffusionPipeline",
+            "unet": ["diffusers", "UNet2DConditionModel"],
+            "text_encoder": ["transformers", "CLIPTextModel"],
+        },
+    )
+    return folder
+
+
+def test_an_approval_that_ends_is_asked_for_again(tmp_path: Path) -> None:
+    """What a declaration says may end on a day, also where nothing in the store changes."""
+    write_small(tmp_path / "t")
+    text = declaration("1e20").replace(
+        "[[run]]", '[approval]\nby = "x"\nreference = "y"\ndate = 2026-11-01\nexpires = 2026-12-01\n[[run]]', 1
+    )
+    (tmp_path / "t" / "weightguard.toml").write_text(text)
+    assert swept(tmp_path / "t", tmp_path / "out", "--as-of", "2026-11-25") == 0
+    before = rows(tmp_path / "out")
+    swept(tmp_path / "t", tmp_path / "out", "--as-of", "2026-12-05")
+    assert rows(tmp_path / "out") != before
+
+
+def test_a_table_that_was_not_written_is_written_by_the_next(tmp_path: Path) -> None:
+    root = tree(tmp_path / "t", 2)
+    assert swept(root, tmp_path / "out") == 0
+    (root / "team-0" / "model-000" / "weightguard.toml").write_text(declaration("1.2e26"))
+    table = tmp_path / "out" / "results.parquet"
+    old = table.read_bytes()
+    table.unlink()
+    table.mkdir()  # so that it can't be put in place
+    assert swept(root, tmp_path / "out") == 2
+    table.rmdir()
+    table.write_bytes(old)
+    assert swept(root, tmp_path / "out", "--resume") == 1
+    assert "block" in of(tmp_path / "out", "decision").values()
+
+
+def test_a_state_that_somebody_emptied_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tree(tmp_path / "t", 2)
+    assert swept(root, tmp_path / "out") == 0
+    with sqlite3.connect(tmp_path / "out" / "sweep.sqlite") as db:
+        db.execute("delete from rows")
+    assert swept(root, tmp_path / "out") == 2
+    assert "no row of" in capsys.readouterr().err
+
+
+def test_a_change_whose_times_were_put_back_is_seen(tmp_path: Path) -> None:
+    write_small(tmp_path / "t")
+    file = tmp_path / "t" / "model.safetensors"
+    assert swept(tmp_path / "t", tmp_path / "out") == 0
+    times = file.stat()
+    file.write_bytes(b"\xff" * times.st_size)
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert swept(tmp_path / "t", tmp_path / "out") == 3
+
+
+def test_texts_that_are_no_unicode_end_no_sweep(tmp_path: Path) -> None:
+    write_small(tmp_path / "t" / "m")
+    (tmp_path / "t" / "model.safetensors.index.json").write_text('{"weight_map": {"x": "\\ud800x.safetensors"}}')
+    os.symlink("/nowhere", os.fsencode(tmp_path / "t") + b"/\xff.bin")
+    assert swept(tmp_path / "t", tmp_path / "out") in (1, 3)
+    assert len(rows(tmp_path / "out")) == 4
+
+
+def test_the_state_lies_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_small(tmp_path / "m")
+    assert swept(tmp_path, tmp_path / "out") == 2
+    assert "write it elsewhere" in capsys.readouterr().err
 
 
 def test_the_same_as_a_scan(tmp_path: Path) -> None:

@@ -49,12 +49,12 @@ def hashed(wanted: Request, statement: str | None) -> tuple[Report, dict[str, st
     from weightguard.evidence.attached import sha256
     from weightguard.evidence.signatures import SUFFIX
     from weightguard.pipeline import scan_with_files
-    from weightguard.stores import targets
+    from weightguard.stores import found, targets
 
     stores = [target for target in wanted.targets if targets.scheme_of(target) is not None]
     if stores:
         raise ConfigurationError(
-            f"{targets.shown(stores[0])}: a statement is about whole files, which are not downloaded: name local ones"
+            f"{found.shown(stores[0])}: a statement is about whole files, which are not downloaded: name local ones"
         )
     with progress_on(sys.stderr, quiet=False) as progress:
         report, real = scan_with_files(wanted, progress)

@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     given = list(args.targets)
     args.targets = ["."]
     wanted = request(args)
-    wanted = replace(wanted, policy=only_given(wanted.policy))
+    wanted = replace(wanted, policy=only_given(wanted.policy), each_speaks=False)
     repository = Repository(os.getcwd())
     # inside git's own folder, where a hard link to a file of the working tree or of Git LFS costs nothing
     inside = repository.common_dir if os.access(repository.common_dir, os.W_OK) else None
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
         for state in states:
             staging.add(state)
         with contextlib.chdir(staging.root):
-            report = scan(wanted)
+            report = scan(replace(wanted, path_of=staging.in_repository))
         # How the names of a commit are split over calls must not matter, so no sum over files decides there.
         report = judged(report, staging, wanted.policy, file_by_file=before_commit)
     _show(report)
@@ -78,6 +78,8 @@ def _named(paths: Iterable[str]) -> Iterator[State]:
     folders: dict[str, set[str]] = {}
     absent = []
     for path in paths:
+        if os.path.islink(path):  # what git takes of it is its text
+            continue
         if not os.path.lexists(path) or os.path.isdir(path):
             absent.append(f"{path}: no such file")
         else:
@@ -103,7 +105,7 @@ def _staged(repository: Repository, objects: Objects) -> Iterator[State]:
     def same(path: str, oid: str) -> str | None:
         file = os.path.join(top, path)
         size = added.blobs[oid][0] if oid in added.blobs else 0
-        if size < _LINKED_BYTES or path in changed or os.path.islink(file):
+        if size < _LINKED_BYTES or path in changed or os.path.islink(file) or repository.is_converted(path):
             return None
         return file if os.path.isfile(file) and os.path.getsize(file) == size else None
 
@@ -119,14 +121,14 @@ def _pushed(repository: Repository, objects: Objects, given: list[str]) -> Itera
 
     if len(given) > 2:
         raise ConfigurationError("hook pre-push takes REMOTE and URL, as git gives them")
-    remote = given[0] if given else os.environ.get("PRE_COMMIT_REMOTE_NAME", "")
-    lines = [] if sys.stdin is None or sys.stdin.isatty() else sys.stdin.buffer.read().splitlines()
-    if not lines and os.environ.get("PRE_COMMIT") == "1":
-        tips, without = _from_framework(repository)
-    else:
-        tips, without = _from_lines(repository, lines)
-    if _is_own_name(remote, repository.remotes()) and len(repository.urls(remote)) == 1:  # else: what which of them has?
-        without = [f"--remotes={remote}", *without]
+    by_framework = os.environ.get("PRE_COMMIT") == "1"
+    address = given[-1] if given else os.environ.get("PRE_COMMIT_REMOTE_URL", "")
+    if not by_framework and (not given or sys.stdin is None or sys.stdin.isatty()):
+        raise ConfigurationError("hook pre-push takes REMOTE and URL, and the lines that git gives it on standard input")
+    lines = [line for line in ([] if sys.stdin is None else sys.stdin.buffer.read().splitlines()) if line.strip()]
+    tips, without = _from_framework(repository) if by_framework and not lines else _from_lines(repository, lines)
+    if tips and address:  # what it says now: a tracking branch may be of another time, or of another place
+        without += repository.at_remote(address)
     added = repository.added(tips, without)
     yield from states(objects, added, [(c[:12], objects.tree_of(c)) for c in added.commits])
 
@@ -156,13 +158,6 @@ def _from_framework(repository: Repository) -> tuple[list[str], list[str]]:
     start = os.environ.get("PRE_COMMIT_FROM_REF")
     known = repository.resolve(start) if start else None
     return [oid], [known] if known else []
-
-
-def _is_own_name(remote: str, remotes: list[str]) -> bool:
-    """Whether --remotes=NAME means this remote alone: not an URL, a pattern, or the beginning of another's name."""
-    if remote not in remotes or any(c in remote for c in "*?["):
-        return False
-    return not any(other.startswith(remote + "/") for other in remotes)
 
 
 # ---- output

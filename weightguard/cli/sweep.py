@@ -42,6 +42,8 @@ def run(args: argparse.Namespace) -> int:
     root = args.root.rstrip("/") or args.root
     if "://" not in root and not os.path.isdir(root):
         raise ConfigurationError(f"{root}: no such folder")
+    if "://" not in root and os.path.realpath(args.output).startswith(os.path.realpath(root).rstrip(os.sep) + os.sep):
+        raise ConfigurationError(f"--output {args.output}: lies in what is swept: write it elsewhere")
     terms = Terms(root, resolve(args.policy, None, os.environ), args.as_of or datetime.date.today(), ANYWHERE)
     with progress_on(sys.stderr, quiet=args.quiet) as progress:
         seen = (lambda done, total, seconds: progress(done, total, "")) if progress is not None else None

@@ -45,6 +45,8 @@ def run(args: argparse.Namespace) -> int:
     if len(report.models) != 1:
         problems.append(f"a statement is about one model, and there are {several(report)}")
     problems += [f"{m.path}: this policy's decision is {m.decision}" for m in report.models if m.decision != "allow"]
+    if report.decision != "allow" and all(m.decision == "allow" for m in report.models):
+        problems.append("beside the model lies what is dangerous to load, or could not be read: weightguard scan says what")
     version = predicate["tool"].get("version")
     if version != VERSION:
         print(f"weightguard: attested by version {version}, verified by {VERSION}", file=sys.stderr)

@@ -94,11 +94,15 @@ def attach(
     signers: Sequence[str],
     as_of: date,
     digest: Digest,
+    *,
+    each_speaks: bool = True,
 ) -> dict[str, Attached]:
     """The declarations of each model, by its path.
 
     A declaration that lies in a folder speaks for the model there; one of `given` for the only model of the targets, unless
-    `path` or `files` picks. Raises `ConfigurationError` where a declaration is wrong or doesn't say which model it means.
+    `path` or `files` picks. each_speaks: one that speaks for no model is an error.
+
+    Raises `ConfigurationError` where a declaration is wrong or doesn't say which model it means.
     """
     problems: list[str] = []
     found = {m.path: Attached() for m in models}
@@ -117,6 +121,8 @@ def attach(
 
         try:
             declaration = load(statement.path, statement.text, as_of)
+            if not each_speaks and not any(_speaks_for(declaration, m, digest) for m in candidates):
+                continue
             model = _picked(declaration, candidates, digest)
         except ConfigurationError as error:
             problems += error.problems

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from weightguard.gates.git import Added, Objects
 from weightguard.gates.staging import Blob, State
 
-_TREE, _SUBMODULE = "40000", "160000"
+_TREE, _LINK, _SUBMODULE = "40000", "120000", "160000"
+_PATH_BYTES = 4096  # the longest path (limits.h)
 
 
 def states(
@@ -37,6 +38,8 @@ def states(
                 path = f"{folder}/{name}" if folder else name
                 if mode == _TREE:
                     pending.append((path, oid))
+                elif mode == _LINK and added.blobs.get(oid, (0,))[0] <= _PATH_BYTES:
+                    placed.add(oid)  # a link's text
                 elif mode != _SUBMODULE:  # which is pushed from its own repository
                     entries[name] = Blob(oid, same(path, oid) if same else None)
             new = frozenset(name for name, blob in entries.items() if blob.oid in added.blobs)

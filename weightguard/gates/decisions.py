@@ -30,8 +30,8 @@ from weightguard.pipeline import Request, judged
 from weightguard.policy import Policy
 from weightguard.reading import read_all
 from weightguard.report import Report
-from weightguard.stores.found import Found, Listing, Network
-from weightguard.stores.targets import collect, scheme_of, shown
+from weightguard.stores.found import Found, Listing, Network, shown
+from weightguard.stores.targets import collect, scheme_of
 from weightguard.version import VERSION
 
 NETWORK = Network(seconds=5.0, retries=1, private=False, redirects=True)

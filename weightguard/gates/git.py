@@ -16,17 +16,21 @@ from typing import IO
 from weightguard.errors import ConfigurationError
 
 _CHUNK = 1 << 20
+_NETWORK_SECONDS = 20
 _ENVIRONMENT = {
     "GIT_NO_REPLACE_OBJECTS": "1",
     "GIT_GRAFT_FILE": os.devnull,
     "GIT_NO_LAZY_FETCH": "1",  # a hook doesn't download what a partial clone lacks
+    "GIT_TERMINAL_PROMPT": "0",
     "LC_ALL": "C",
 }
 _OID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _POINTER_BYTES = 1024  # Git LFS reads no pointer beyond that
-# git-lfs: docs/spec.md, and the earlier names in lfs/pointer.go
-_POINTER = re.compile(rb"\s*version https?://(?:git-lfs\.github\.com/spec/v1|hawser\.github\.com/spec/v1|git-media\.io/v/2)\s")
-_POINTER_OID = re.compile(rb"^oid sha256:([0-9a-f]{64})\s*$", re.MULTILINE)
+# git-lfs: docs/spec.md, and the earlier names in lfs/pointer.go, which takes extensions before the version too
+_POINTER = re.compile(
+    r"(?:ext-\d-[^\n]*\n)*version https?://(?:git-lfs\.github\.com/spec/v1|hawser\.github\.com/spec/v1|git-media\.io/v/2)\s"
+)
+_POINTER_OID = re.compile(r"^oid sha256:([0-9a-f]{64})\s*$", re.MULTILINE)
 
 
 def is_oid(text: str) -> bool:
@@ -41,8 +45,9 @@ def is_nothing(oid: str) -> bool:
 
 def lfs_oid(head: bytes) -> str | None:
     """The SHA-256 that a Git LFS pointer stands for; None if these bytes, the whole of a file, are no pointer."""
-    found = _POINTER_OID.search(head) if len(head) < _POINTER_BYTES and _POINTER.match(head) else None
-    return found[1].decode() if found else None
+    text = head.decode("utf-8", "surrogateescape").strip() if len(head) < _POINTER_BYTES else ""
+    found = _POINTER_OID.search(text) if _POINTER.match(text) else None
+    return found[1] if found else None
 
 
 @dataclass(frozen=True)
@@ -71,18 +76,21 @@ class Repository:
         found = self._run("rev-parse", "--verify", "--quiet", "--end-of-options", revision + "^{object}", may_fail=True)
         return found.decode().strip() or None
 
-    def remotes(self) -> list[str]:
-        return self._text("remote").splitlines()
+    def at_remote(self, address: str) -> list[str]:
+        """The commits and tags that a remote says it has, and that are here too; none where it doesn't answer."""
+        said = self._run("ls-remote", "--quiet", "--", address, may_fail=True).decode("ascii", "replace").splitlines()
+        asked = "".join(f"{oid}\n" for line in said if is_oid(oid := line.partition("\t")[0])).encode()
+        known = self._run("cat-file", "--batch-check=%(objectname) %(objecttype)", input=asked).decode().splitlines()
+        return sorted({line.partition(" ")[0] for line in known if line.endswith((" commit", " tag"))})
+
+    def is_converted(self, path: str) -> bool:
+        """Whether git stores other bytes of a file than those on disk (gitattributes: filter, ident, working-tree-encoding)."""
+        said = self._run("check-attr", "-z", "filter", "ident", "working-tree-encoding", "--", path).split(b"\0")
+        return not set(said[2::3]) <= {b"unspecified", b"unset"}
 
     def index_tree(self) -> str:
         """The tree that a commit of the index would have."""
         return self._text("write-tree")
-
-    def urls(self, remote: str) -> set[str]:
-        """All addresses that a remote is fetched from and pushed to."""
-        options = (("--all",), ("--push", "--all"))
-        found = [self._run("remote", "get-url", *which, "--", remote, may_fail=True).splitlines() for which in options]
-        return {os.fsdecode(line) for lines in found for line in lines}
 
     def changed_in_working_tree(self) -> set[str]:
         """Paths, from the root of the working tree, whose files differ from the index, or are said not to without a look.
@@ -100,12 +108,12 @@ class Repository:
         return os.path.join(root, "objects", sha256[:2], sha256[2:4], sha256)
 
     def added(self, tips: Sequence[str], without: Sequence[str]) -> Added:
-        """All objects reachable from `tips` and not from `without` (revisions, or options such as --remotes=NAME)."""
+        """All objects reachable from `tips` and not from `without`, which are names of objects."""
         if not tips:
             return Added((), frozenset(), {})
-        excluded = ["--not", *without] if without else []
         names: dict[str, str] = {}
-        for line in self._run("rev-list", "--objects", *tips, *excluded, "--").split(b"\n")[:-1]:
+        asked = "".join(f"{oid}\n" for oid in (*tips, *(f"^{oid}" for oid in without))).encode()
+        for line in self._run("rev-list", "--objects", "--stdin", input=asked).split(b"\n")[:-1]:
             oid, _, name = os.fsdecode(line).partition(" ")
             names[oid] = name
         commits: list[str] = []
@@ -136,12 +144,16 @@ class Repository:
             done = subprocess.run(  # noqa: S603 - arguments are checked object names and options of ours
                 ["git", *arguments],  # noqa: S607 - the git that called the hook puts itself first on PATH
                 cwd=self._folder, env=self._environment, input=input or b"", capture_output=True, check=False,
+                timeout=_NETWORK_SECONDS if arguments[0] == "ls-remote" else None,
             )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            return b""  # of ls-remote, which need not answer
         except OSError as error:
             raise _no_git(error) from error
         if done.returncode and not may_fail:
             said = os.fsdecode(done.stderr).strip().splitlines() or [f"exit status {done.returncode}"]
-            raise ConfigurationError(f"git {arguments[0]} failed: {said[0]}")
+            first = next((line for line in said if line.startswith(("fatal:", "error:"))), said[0])
+            raise ConfigurationError(f"git {arguments[0]} failed: {first}")
         return done.stdout if not done.returncode else b""
 
     def _start(self, *arguments: str) -> subprocess.Popen[bytes]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import CommitOperationAdd, HfApi
-from huggingface_hub.utils import filter_repo_objects
+from huggingface_hub.utils import DEFAULT_IGNORE_PATTERNS, filter_repo_objects
 
 from weightguard.gates.stop import Blocked, check
 from weightguard.policy import Policy
@@ -52,11 +52,18 @@ class GatedHfApi(HfApi):  # type: ignore[misc]
 
     def upload_folder(self, *, folder_path: str | Path, **kwargs: Any) -> Any:
         """As `HfApi.upload_folder`, once every file that it would send is allowed."""
-        self._check(_filtered(folder_path, kwargs.get("allow_patterns"), kwargs.get("ignore_patterns")))
-        return super().upload_folder(folder_path=folder_path, **kwargs)
+        if kwargs.pop("run_as_future", False):  # judged when it is sent, not when it is asked for
+            return self.run_as_future(self.upload_folder, folder_path=folder_path, **kwargs)
+        folder = Path(folder_path).expanduser().resolve()
+        if not folder.is_dir():
+            raise ValueError(f"{folder_path}: is no folder")
+        self.check(_filtered(folder, kwargs.get("allow_patterns"), kwargs.get("ignore_patterns")))
+        return super().upload_folder(folder_path=folder, **kwargs)
 
     def create_commit(self, repo_id: str, operations: Iterable[Any], **kwargs: Any) -> Any:
         """As `HfApi.create_commit`, which `upload_file` calls, once everything that it adds is allowed."""
+        if kwargs.pop("run_as_future", False):
+            return self.run_as_future(self.create_commit, repo_id, operations, **kwargs)
         held = list(operations)
         self._check_additions(op for op in held if isinstance(op, CommitOperationAdd))
         return super().create_commit(repo_id, held, **kwargs)
@@ -69,7 +76,7 @@ class GatedHfApi(HfApi):  # type: ignore[misc]
 
     def upload_attachment(self, path: str | Path, **kwargs: Any) -> Any:
         """As `HfApi.upload_attachment`, once the file is allowed."""
-        self._check([os.fspath(path)])
+        self.check([os.fspath(path)])
         return super().upload_attachment(path, **kwargs)
 
     def batch_bucket_files(self, bucket_id: str, *, add: list[tuple[_Source, str]] | None = None, **kwargs: Any) -> Any:
@@ -82,17 +89,18 @@ class GatedHfApi(HfApi):  # type: ignore[misc]
         if kwargs.get("apply") is not None:
             raise Blocked("weightguard can't judge a saved plan: call sync_bucket(source, dest) instead")
         if source is not None and not source.startswith("hf://"):
-            self._check([source])
+            self.check([source])
         return super().sync_bucket(source, dest, **kwargs)
 
     def sync_job_volume(self, source: str | Path, mount_path: str, **kwargs: Any) -> Any:
         """As `HfApi.sync_job_volume`, once the local folder is allowed."""
-        self._check([os.fspath(source)])
+        self.check([os.fspath(source)])
         return super().sync_job_volume(source, mount_path, **kwargs)
 
     # ---- what is judged
 
-    def _check(self, targets: Sequence[str]) -> None:
+    def check(self, targets: Sequence[str]) -> None:
+        """Raises `Blocked` unless all of these files and folders are allowed and read."""
         if targets:
             check(targets, self._policy, self._declarations)
 
@@ -104,7 +112,7 @@ class GatedHfApi(HfApi):  # type: ignore[misc]
     def _check_sources(self, sources: Iterable[tuple[Any, str]]) -> None:
         """Paths where they lie, with what lies beside them; bytes and file objects as temporary files of their names."""
         with tempfile.TemporaryDirectory(prefix="weightguard-") as folder:
-            self._check(list(_targets(sources, folder)))
+            self.check(list(_targets(sources, folder)))
 
 
 def _targets(sources: Iterable[tuple[Any, str]], folder: str) -> Iterator[str]:
@@ -113,24 +121,29 @@ def _targets(sources: Iterable[tuple[Any, str]], folder: str) -> Iterator[str]:
             yield os.fspath(source)
             continue
         parts = [part for part in name.split("/") if part not in ("", ".", "..")] or ["unnamed"]
-        path = os.path.join(folder, *parts)
-        if os.path.lexists(path):
-            path = os.path.join(folder, str(n), parts[-1])
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "xb") as file:
+        path = os.path.join(folder, "files", *parts)
+        try:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            file = open(path, "xb")  # noqa: SIM115 closed below
+        except OSError:  # a name that stands there, or that this system can't have
+            os.makedirs(os.path.join(folder, str(n)))
+            path = os.path.join(folder, str(n), parts[-1][-100:])
+            file = open(path, "xb")  # noqa: SIM115
+        with file:
             if isinstance(source, bytes):
                 file.write(source)
             else:
                 at = source.tell()
+                source.seek(0)  # a client may send all of it, wherever it stands
                 while block := source.read(1 << 20):
                     file.write(block)
                 source.seek(at)
         yield path
 
 
-def _filtered(folder: str | Path, allow: Any, ignore: Any) -> list[str]:
-    """The files below a folder that its patterns let through."""
-    top = Path(folder)
+def _filtered(top: Path, allow: Any, ignore: Any) -> list[str]:
+    """The files below a folder that its patterns let through, and the client's own, which leave out git's and its cache's."""
     paths = sorted(path.relative_to(top).as_posix() for path in top.glob("**/*") if path.is_file())  # as the client lists them
-    kept = filter_repo_objects(paths, allow_patterns=allow, ignore_patterns=ignore)
+    ignored = [*([ignore] if isinstance(ignore, str) else ignore or ()), *DEFAULT_IGNORE_PATTERNS]
+    kept = filter_repo_objects(paths, allow_patterns=allow, ignore_patterns=ignored)
     return [os.path.join(top, path) for path in kept]

@@ -26,13 +26,12 @@ from weightguard.pipeline import Request, judged
 from weightguard.reading import read_all
 from weightguard.report import Report
 from weightguard.stores.found import ANYWHERE, Listing
-from weightguard.stores.oci import Artifact, manifest_of
+from weightguard.stores.oci import OF_MANIFESTS, Artifact, manifest_of
 
 REPORT = "application/vnd.weightguard.report.v1+json"
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _INDEX = "application/vnd.oci.image.index.v1+json"
 _INDEXES = frozenset({_INDEX, "application/vnd.docker.distribution.manifest.list.v2+json"})
-_OF_MANIFESTS = ("config", "layers", "blobs", "fsLayers")
 _NOTHING = "application/vnd.oci.empty.v1+json"
 _KINDS = _INDEXES | {_MANIFEST, "application/vnd.docker.distribution.manifest.v2+json"}
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -82,7 +81,7 @@ class PushGate:
         if len(kinds) > 1:
             return _denied(400, "weightguard: a manifest of another media type than it is sent as")
         if "manifests" in manifest or not kinds.isdisjoint(_INDEXES):
-            if not kinds <= _INDEXES or not manifest.keys().isdisjoint(_OF_MANIFESTS):
+            if not kinds <= _INDEXES or not manifest.keys().isdisjoint(OF_MANIFESTS):
                 return _denied(400, "weightguard: a manifest that is an index too")
             if wrong := await self._wrong_entry(name, manifest.get("manifests"), request):
                 return _denied(400, f"weightguard: {wrong}")

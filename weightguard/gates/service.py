@@ -30,7 +30,7 @@ from weightguard.pipeline import Request, scan
 from weightguard.policy import Policy, only_given
 from weightguard.report import Report
 from weightguard.reports import html
-from weightguard.stores.targets import shown
+from weightguard.stores.found import shown
 
 MOST_JSON = 64 << 10  # bytes of a request that names a path
 Endpoint = Callable[[HttpRequest], Awaitable[Response]]

@@ -10,15 +10,16 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Container, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 
 from weightguard.decision import decide
 from weightguard.errors import ConfigurationError, Unreadable
 from weightguard.formats import identify
+from weightguard.formats.hidden import zip_behind
 from weightguard.gates.git import Objects, Repository, lfs_oid
 from weightguard.limits import LIMITS
-from weightguard.models import CONFIG, DECLARATION, INDEX_SUFFIX, WEIGHT_NAMES, companions, index_files, is_sidecar
+from weightguard.models import INDEX_SUFFIX, JUDGED_WITH, WEIGHT_NAMES, companions, index_files, is_sidecar
 from weightguard.policy import Policy
 from weightguard.report import ModelReport, Report
 from weightguard.stores import ByteSource
@@ -81,6 +82,7 @@ class Staging:
         self._objects = objects
         self._contents: dict[Blob | OnDisk, _Content] = {}
         self._groups: set[tuple[str, frozenset[tuple[str, str]]]] = set()
+        self._labels: set[str] = set()
         self._conflicts = 0
         self.identities: dict[str, tuple[str, str]] = {}  # path laid out -> (path in the repository, identity)
         self.new: set[str] = set()  # paths laid out that are to be judged
@@ -99,6 +101,26 @@ class Staging:
         label = state.label
         for name, content in sorted(company.items()):
             label = self._lay(label, state.folder, name, content, is_new=name in state.new)
+            self._labels.add(label)
+
+    def is_new(self, path: str) -> bool:
+        """Whether a path of a report is of a file that is to be judged, or lies in one that is an archive."""
+        return self._laid(path, self.new) != ""
+
+    def identity(self, path: str) -> tuple[str, str, str]:
+        """What a path of a report stands for: the path in the repository, its content, and where in that."""
+        laid = self._laid(path, self.identities)
+        return (*self.identities.get(laid, ("", "")), path[len(laid) :])
+
+    def in_repository(self, path: str) -> str:
+        """A path of a report without the label that it is laid out under."""
+        label, _, inside = path.partition("/")
+        return inside if label in self._labels else path
+
+    def _laid(self, path: str, among: Container[str]) -> str:
+        while path and path not in among:
+            path = path.rpartition("/")[0]
+        return path
 
     def _beside(self, state: State, targets: set[str]) -> set[str]:
         """Names of the state without which the targets can't be judged as whole models."""
@@ -152,7 +174,7 @@ class Staging:
             stored = self._repository.lfs_object(sha256)
             return _Content(f"lfs {sha256}", stored if os.path.isfile(stored) else None, pointer=True)
         try:
-            return replace(content, plain=identify(source, LIMITS) is None)
+            return replace(content, plain=identify(source, LIMITS) is None and not zip_behind(source))
         except Exception:  # whatever is wrong with it, the scan says it
             return content
 
@@ -206,14 +228,15 @@ def judged(report: Report, staging: Staging, policy: Policy, *, file_by_file: bo
 
     A model that lacks a part is left out where the same files stand whole at another moment of the same push.
     """
-    models = [m for m in report.models if not staging.new.isdisjoint(_touched_by(m))]
-    whole = {staging.identities[f.path] for m in models if m.complete for f in m.files}
-    kept = tuple(m for m in models if m.complete or not {staging.identities[f.path] for f in m.files} <= whole)
+    models = [m for m in report.models if any(map(staging.is_new, _touched_by(m)))]
+    files = [frozenset(staging.identity(f.path) for f in m.files) for m in models]
+    whole = [held for m, held in zip(models, files, strict=True) if m.complete]
+    kept = tuple(m for m, held in zip(models, files, strict=True) if m.complete or not any(held < other for other in whole))
     folders = {_folder(m.path) for m in kept}
-    unread = [u for u in (*report.unread, *staging.unread) if u.path in staging.new or _folder(u.path) in folders]
+    unread = [u for u in (*report.unread, *staging.unread) if staging.is_new(u.path) or _folder(u.path) in folders]
     if file_by_file:
-        unread = [u for u in unread if u.reason != "unrecognised" or _size(staging, u.path) > policy.unexplained_bytes]
-    findings = tuple(f for f in report.findings if f.path in staging.new or not f.path)
+        unread = [u for u in unread if not _may_be(u, staging, policy)]
+    findings = tuple(f for f in report.findings if not f.path or staging.is_new(f.path))
     dangerous = decide((), findings, policy) == "block"
     blocked = dangerous or any(m.decision == "block" for m in kept) or (bool(unread) and policy.unread == "block")
     return replace(
@@ -226,10 +249,16 @@ def judged(report: Report, staging: Staging, policy: Policy, *, file_by_file: bo
     )
 
 
+def _may_be(u: Unread, staging: Staging, policy: Policy) -> bool:
+    """Whether a file of no known kind is let be: small, and not named like weights."""
+    small = _size(staging, u.path) <= policy.unexplained_bytes
+    return u.reason == "unrecognised" and small and not u.path.endswith(WEIGHT_NAMES)
+
+
 def _touched_by(model: ModelReport) -> set[str]:
     """The paths whose change is a change of the model: its files, and the sidecars that say how to read them."""
     folder = _folder(model.path)
-    return {model.path, *(f.path for f in model.files), *(_join(folder, n) for n in (CONFIG, DECLARATION))}
+    return {model.path, *(f.path for f in model.files), *(_join(folder, n) for n in JUDGED_WITH)}
 
 
 def _size(staging: Staging, path: str) -> int:

@@ -10,7 +10,6 @@ import transformers.utils.hub  # noqa: TID253 whoever loads this trains by it
 from transformers import TrainerCallback  # noqa: TID253
 
 from weightguard.gates.hub import GatedHfApi
-from weightguard.gates.stop import check
 from weightguard.policy import Policy
 
 
@@ -18,8 +17,11 @@ def guard_transformers(policy: Policy | str | None = None, declarations: Sequenc
     """Every upload of transformers from now on is judged first: `push_to_hub` of models and tokenizers, and the Trainer's.
 
     policy: a `Policy`, a policy file's path, or None for the built-in one. declarations: paths of training declarations that may
-    clear; what lies beside the weights never does.
+    clear; what lies beside the weights never does. Without either, those of an earlier call stay.
     """
+    before = transformers.utils.hub._hf_api
+    if policy is None and not declarations and isinstance(before, GatedHfApi):
+        return before
     api = GatedHfApi(
         library_name="transformers",
         library_version=transformers.__version__,
@@ -38,12 +40,10 @@ class WeightguardCallback(TrainerCallback):  # type: ignore[misc]
     """
 
     def __init__(self, policy: Policy | str | None = None, declarations: Sequence[str] = ()) -> None:
-        self.policy = policy
-        self.declarations = tuple(declarations)
-        guard_transformers(policy, declarations)
+        self._api = guard_transformers(policy, declarations)
 
     def on_push_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Judge the checkpoint of this step, if there is one."""
         checkpoint = os.path.join(args.output_dir, f"checkpoint-{state.global_step}")
         if os.path.isdir(checkpoint):
-            check([checkpoint], self.policy, self.declarations)
+            self._api.check([checkpoint])

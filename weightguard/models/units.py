@@ -7,7 +7,7 @@ from collections.abc import Set
 
 # ranks and steps of training runs (`models.megatron`, `models.deepspeed`, `models.sharded`), NeMo 2's weights and context
 _PART = re.compile(
-    r"(?:mp|tp|pp|ep|dp)_rank_.*|rank[_-]?\d+|iter_\d+|release|global_step.*|zero|weights|context|model_weights"
+    r"(?:mp|tp|pp|ep|dp)_rank_.*|rank[_-]?\d+|iter_\d+|release|global_step.*|zero|weights|context|model_weights|variables"
     r"|pytorch_model_fsdp_\d+|optimizer(?:_\d+)?"
 )
 

@@ -29,7 +29,7 @@ def render(report: Report, digests: Mapping[str, str], as_of: date) -> str:
         "subject": [{"name": name, "digest": {"sha256": digests[name]}} for name in sorted(digests)],
         "predicateType": PREDICATE,
         "predicate": {
-            "decision": entry["decision"],
+            "decision": report.decision,
             "as_of": as_of.isoformat(),
             "tool": whole["tool"],
             "policy": whole["policy"],

@@ -53,6 +53,9 @@ def companion(shown_folder: str, real_folder: str, name: str) -> Found | Unread:
     return Found(shown, real, whole_folder=False)
 
 
+_DECLARATION = "weightguard.toml"
+
+
 class _Walk:
     """Files met so far, by real path, so that each real file counts once."""
 
@@ -70,6 +73,11 @@ class _Walk:
         # A revision of a cached model that shares some of its blobs with another is judged with them; one that shares all is the same.
         folders = {f.folder for f in self._found.values()}
         again = [f for f in self._again if f.folder in folders and self._found[f.real].shown != f.shown]
+        names = {f.shown for f in self._found.values()}
+        declared = [f for f in self._also if (f"{f.folder}/{_DECLARATION}" if f.folder else _DECLARATION) in names]
+        again += [
+            f for f in declared if f.shown not in names and f not in again
+        ]  # what it says is about the weights linked there
         files = tuple(sorted((*self._found.values(), *again), key=lambda f: f.shown))
         if len({f.shown for f in files}) < len(files):
             raise ConfigurationError("two targets are reached by one path: name them by paths without links and ..")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -88,6 +89,12 @@ class Listing:
     unread: tuple[Unread, ...] = ()
     findings: tuple[Finding, ...] = ()
     also: tuple[Found, ...] = ()
+
+
+def shown(uri: str) -> str:
+    """A URI as reports print it: without what may be a secret in it."""
+    plain = re.split(r"[?#]", uri, maxsplit=1)[0]
+    return re.sub(r"^([a-z][a-z0-9+.-]*://)(?:(?<=http://)|(?<=https://)|(?=[^/@]*:))[^/]*@", r"\1", plain, flags=re.IGNORECASE)
 
 
 def joined(folder: str, path: str) -> str | None:

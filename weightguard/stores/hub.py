@@ -12,10 +12,11 @@ from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
 from weightguard.errors import ConfigurationError, Unreadable
-from weightguard.stores.found import Found, Network
+from weightguard.stores.found import Found, Network, shown
 from weightguard.stores.web import Web
 
-_URI = re.compile(r"hf://(?:(datasets|spaces|models)/)?([\w.-]+(?:/[\w.-]+)?)(?:@([^/]+|refs/pr/\d+))?(?:/(.*))?")
+_URI = re.compile(r"hf://(?:(datasets|spaces|models)/)?([\w.-]+(?:/[\w.-]+)?)(?:@(refs/pr/\d+|[^/]+))?(?:/(.*))?")
+_NEXT = re.compile(r"<([^>]+)>[^<]*?;\s*rel\s*=\s*\"?(?:[^\",;]*\s)?next\b", re.IGNORECASE)  # RFC 8288
 _PAGES = 100_000
 _LFS = re.compile(r"[0-9a-f]{64}")
 
@@ -24,7 +25,7 @@ def open_store(uri: str, network: Network) -> Repository:
     """A repository of the Hub. Raises `ConfigurationError` for a URI that names none."""
     found = _URI.fullmatch(uri)
     if found is None or (found[1] is None and found[2].partition("/")[0] == "buckets"):
-        raise ConfigurationError(f"{uri[:200]}: write hf://ORG/REPO, hf://ORG/REPO@REVISION or hf://ORG/REPO/PATH")
+        raise ConfigurationError(f"{shown(uri)[:200]}: write hf://ORG/REPO, hf://ORG/REPO@REVISION or hf://ORG/REPO/PATH")
     return Repository(found[1] or "models", found[2], found[3] or "main", (found[4] or "").strip("/"), network)
 
 
@@ -62,7 +63,7 @@ class Repository:
             try:
                 return self._web.range(moved, offset, length, file.size)[0]
             except Unreadable:  # a signed address holds for a while only
-                del self._moved[path]
+                self._moved.pop(path, None)
         data, answer = self._web.range(url, offset, length, file.size)
         if answer.url != url:
             self._moved[path] = answer.url
@@ -78,12 +79,20 @@ class Repository:
         url = f"{self._api}/tree/{self._commit}?recursive=true"
         for _ in range(_PAGES):
             items, answer = self._web.json(url, {})
-            for item in items if isinstance(items, list) else ():
-                if not isinstance(item, dict) or not isinstance(item.get("path"), str):
-                    raise Unreadable("unavailable", "the Hub's listing is none")
+            if not isinstance(items, list):
+                raise Unreadable("unavailable", "the Hub's listing is none")
+            for item in items:
+                known = (
+                    isinstance(item, dict) and isinstance(item.get("path"), str) and item.get("type") in ("file", "directory")
+                )
+                if not known:
+                    raise Unreadable("unavailable", "the Hub's listing has what is no file and no folder")
                 if item.get("type") == "file":
                     yield item
-            following = re.search(r'<([^>]+)>\s*;\s*rel="next"', answer.headers.get("link", ""))
+            link = answer.headers.get("link", "")
+            following = _NEXT.search(link)
+            if following is None and "next" in link.lower():
+                raise Unreadable("unavailable", "the Hub's listing goes on where it can't be followed")
             if following is None:
                 return
             url = urljoin(url, following[1])

@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from weightguard.errors import ConfigurationError, Unreadable
 from weightguard.limits import LIMITS
-from weightguard.stores.found import Found, Network, Store
+from weightguard.stores.found import Found, Network, Store, shown
 from weightguard.stores.web import Web, basic
 
 _MODEL = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>[^/@]+)|@(?P<alias>[^/]+))(?:/(?P<path>.*))?")
@@ -38,7 +38,7 @@ def resolved(uri: str) -> str:
         if scheme not in ("models", "runs"):
             return _path_of(where) if scheme == "file" else where
         where = _resolved(where)
-    raise ConfigurationError(f"{uri[:200]}: leads from one model to another without end")
+    raise ConfigurationError(f"{shown(uri)[:200]}: leads from one model to another without end")
 
 
 def _resolved(uri: str) -> str:
@@ -47,9 +47,11 @@ def _resolved(uri: str) -> str:
         from mlflow.exceptions import MlflowException
         from mlflow.tracking import MlflowClient, is_tracking_uri_set
     except ImportError:
-        raise ConfigurationError(f"{uri[:200]}: needs the extra: python -m pip install 'weightguard-gate[mlflow]'") from None
+        raise ConfigurationError(
+            f"{shown(uri)[:200]}: needs the extra: python -m pip install 'weightguard-gate[mlflow]'"
+        ) from None
     if not is_tracking_uri_set():  # its default would make a database in the current folder
-        raise ConfigurationError(f"{uri[:200]}: set MLFLOW_TRACKING_URI to the address of the tracking server")
+        raise ConfigurationError(f"{shown(uri)[:200]}: set MLFLOW_TRACKING_URI to the address of the tracking server")
     client = MlflowClient()
     try:
         if uri.startswith("runs:/"):
@@ -60,14 +62,16 @@ def _resolved(uri: str) -> str:
             return str(mlflow.get_logged_model(uri.removeprefix("models:/")).artifact_location)
         found = _MODEL.fullmatch(uri)
         if found is None:
-            raise ConfigurationError(f"{uri[:200]}: write models:/NAME/VERSION or models:/NAME@ALIAS")
+            raise ConfigurationError(f"{shown(uri)[:200]}: write models:/NAME/VERSION or models:/NAME@ALIAS")
         version = found["version"] or client.get_model_version_by_alias(found["name"], found["alias"]).version
         root = client.get_model_version_download_uri(found["name"], str(version))
         return f"{root}/{found['path']}".rstrip("/") if found["path"] else str(root)
     except MlflowException as error:
-        raise ConfigurationError(f"{uri[:200]}: mlflow: {str(error).splitlines()[0][:300]}") from error
+        raise ConfigurationError(f"{shown(uri)[:200]}: mlflow: {_clean(error)}") from error
+    except ConfigurationError:
+        raise
     except Exception as error:
-        raise ConfigurationError(f"{uri[:200]}: mlflow does not answer: {type(error).__name__}") from error
+        raise ConfigurationError(f"{shown(uri)[:200]}: mlflow does not answer: {type(error).__name__}") from error
 
 
 class _Local:
@@ -85,8 +89,7 @@ class _Local:
             raise Unreadable("unavailable", f"{unread.path}: {unread.reason}: {unread.detail}")
         for found in listing.files:
             inside = os.path.relpath(found.real, self._path).replace(os.sep, "/")
-            shown = self._uri if inside == "." else f"{self._uri}/{inside}"
-            yield Found(shown, found.real, True)
+            yield Found(self._uri if inside == "." else f"{self._uri}/{inside}", found.real, True)
 
     def beside(self, file: Found) -> dict[str, Found]:
         return {}
@@ -102,7 +105,7 @@ class Artifacts:
         parts = urlsplit(uri)
         base = f"https://{parts.netloc}" if parts.netloc else tracking
         if not base.startswith(("http://", "https://")):
-            raise ConfigurationError(f"{uri[:200]}: set MLFLOW_TRACKING_URI to the server's http address")
+            raise ConfigurationError(f"{shown(uri)[:200]}: set MLFLOW_TRACKING_URI to the server's http address")
         self._host = urlsplit(tracking).netloc  # whose the credentials are
         self._api = f"{base.rstrip('/')}/api/2.0/mlflow-artifacts/artifacts"
         self._web = Web(network, self._authorization)
@@ -115,7 +118,7 @@ class Artifacts:
         while pending:
             folder = pending.pop()
             answer, _ = self._web.json(f"{self._api}?path={quote(folder, safe='')}", {})
-            for item in answer.get("files", []) if isinstance(answer, dict) else ():
+            for item in (answer.get("files") or []) if isinstance(answer, dict) else ():
                 path = item.get("path") if isinstance(item, dict) else None
                 if not isinstance(path, str) or ".." in path.split("/"):
                     raise Unreadable("unavailable", "the server's listing is none")
@@ -148,6 +151,12 @@ class Artifacts:
             pair = f"{os.environ['MLFLOW_TRACKING_USERNAME']}:{os.environ.get('MLFLOW_TRACKING_PASSWORD', '')}"
             return basic(pair)
         return None
+
+
+def _clean(error: Exception) -> str:
+    """The first line of what mlflow says, without credentials or queries of the addresses in it."""
+    first = (str(error).splitlines() or [type(error).__name__])[0]
+    return re.sub(r"\?[^\s\"')]*", "?...", re.sub(r"//[^/@\s]*@", "//", first))[:300]
 
 
 def _tracking() -> str:

@@ -20,7 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from weightguard.errors import ConfigurationError, Reason, Unreadable
-from weightguard.stores.found import Found, Network
+from weightguard.stores.found import Found, Network, shown
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,221}")
 _ACCOUNT = re.compile(r"[a-z0-9]{3,24}\.(?:dfs|blob)\.(?:core\.windows\.net|fabric\.microsoft\.com)")
@@ -39,14 +39,16 @@ def open_store(uri: str, network: Network) -> Objects:
     try:
         from obstore.store import from_url
     except ImportError:
-        raise ConfigurationError(f"{uri[:200]}: needs the extra: python -m pip install 'weightguard-gate[cloud]'") from None
+        raise ConfigurationError(
+            f"{shown(uri)[:200]}: needs the extra: python -m pip install 'weightguard-gate[cloud]'"
+        ) from None
     parts = urlsplit(uri)
     scheme = {"s3a": "s3", "azure": "az"}.get(parts.scheme, parts.scheme)
     container, _, account = parts.netloc.rpartition("@") if "@" in parts.netloc else (parts.netloc, "", "")
     if not _BUCKET.fullmatch(container) or (account and not (scheme in ("abfs", "abfss") and _ACCOUNT.fullmatch(account))):
-        raise ConfigurationError(f"{uri.split('?')[0][:200]}: is no name of a bucket or container")
+        raise ConfigurationError(f"{shown(uri)[:200]}: is no name of a bucket or container")
     if parts.query or parts.fragment:
-        raise ConfigurationError(f"{uri.split('?')[0][:200]}: takes no query")
+        raise ConfigurationError(f"{shown(uri)[:200]}: takes no query")
     client: Any = {"timeout": f"{network.seconds:g}s", "connect_timeout": f"{min(5.0, network.seconds):g}s"}
     if _plain_endpoint(scheme):
         client["allow_http"] = True
@@ -88,8 +90,7 @@ class Objects:
                 if not isinstance(error, FileNotFoundError):
                     raise _unreadable(error) from error
         try:
-            for page in self._pages(self._prefix):
-                yield from (self._found(meta) for meta in page)
+            yield from map(self._found, _without_markers(meta for page in self._pages(self._prefix) for meta in page))
         except Exception as error:
             raise _unreadable(error) from error
 
@@ -105,8 +106,9 @@ class Objects:
             yield from pages
             return
         level = obstore.list_with_delimiter(self._store, prefix or None)
-        entries: list[tuple[str, Any]] = [(f"{folder}/", None) for folder in level["common_prefixes"]]
-        entries += [(meta["path"], meta) for meta in level["objects"]]
+        folders = set(level["common_prefixes"])
+        entries: list[tuple[str, Any]] = [(f"{folder}/", None) for folder in folders]
+        entries += [(meta["path"], meta) for meta in level["objects"] if meta["size"] or meta["path"] not in folders]
         ahead: deque[tuple[Any, _Ahead | None]] = deque()
         for key, meta in sorted(entries, key=itemgetter(0)):
             ahead.append((meta, None if meta else _Ahead(self._store, key.rstrip("/"))))
@@ -159,6 +161,17 @@ class Objects:
     def _found(self, meta: Any, *, whole_folder: bool = True) -> Found:
         uri = f"{self._root}/{meta['path']}"
         return Found(uri, uri, whole_folder, self, int(meta["size"]), _version(meta))
+
+
+def _without_markers(metas: Iterator[Any]) -> Iterator[Any]:
+    """Objects but those of no bytes by which consoles mark a folder: `data/` before `data/x`, listed as `data`."""
+    before: Any = None
+    for meta in metas:
+        if before is not None and (before["size"] or not meta["path"].startswith(f"{before['path']}/")):
+            yield before
+        before = meta
+    if before is not None:
+        yield before
 
 
 class _Ahead:

@@ -20,7 +20,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from weightguard.errors import ConfigurationError, Unreadable
-from weightguard.stores.found import Found, Network
+from weightguard.stores.found import Found, Network, shown
 from weightguard.stores.web import Answer, Web, basic, check
 
 _URI = re.compile(r"oci://([^/@]+)/([a-z0-9][a-z0-9._/-]*?)(?::([\w][\w.-]{0,127}))?(?:@(sha256:[0-9a-f]{64}))?/?")
@@ -31,6 +31,8 @@ _MANIFESTS = (
     "application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json"
 )
 _MANIFEST_BYTES = 8 << 20
+OF_MANIFESTS = ("config", "layers", "blobs", "fsLayers")
+"""Keys that an index has none of."""
 _LAYERS, _MANIFESTS_OF_INDEX = 20_000, 64
 _KEYS = "schemaVersion mediaType artifactType config layers manifests blobs fsLayers subject digest size annotations urls data"
 _FOLDED = {key.casefold(): key for key in _KEYS.split()}
@@ -54,7 +56,7 @@ def open_store(uri: str, network: Network) -> Artifact:
     """An artifact or image of a registry. Raises `ConfigurationError` for a URI that names none."""
     found = _URI.fullmatch(uri)
     if found is None:
-        raise ConfigurationError(f"{uri[:200]}: write oci://HOST/NAME:TAG or oci://HOST/NAME@sha256:DIGEST")
+        raise ConfigurationError(f"{shown(uri)[:200]}: write oci://HOST/NAME:TAG or oci://HOST/NAME@sha256:DIGEST")
     return Artifact(found[1], found[2], found[4] or found[3] or "latest", network)
 
 
@@ -74,6 +76,8 @@ class Artifact:
         if of_index is None:
             yield from self._layers(content, self._root)
             return
+        if not content.keys().isdisjoint(OF_MANIFESTS):
+            raise Unreadable("malformed", "a manifest that is an index too")
         if not isinstance(of_index, list) or len(of_index) > _MANIFESTS_OF_INDEX:
             raise Unreadable("limit", f"an index of more than {_MANIFESTS_OF_INDEX} manifests")
         for entry in of_index:
@@ -187,7 +191,7 @@ class Registry:
     def _authorization(self, host: str, challenge: str) -> str | None:
         if host != self._host:
             return None
-        if challenge and challenge not in self._tokens:
+        if challenge and self._tokens.get(challenge, self._current) == self._current:  # new, or what it gave is refused by now
             self._tokens[challenge] = self._answered(challenge)
         if challenge:
             self._current = self._tokens[challenge]

@@ -10,7 +10,7 @@ from importlib import import_module
 from weightguard.errors import ConfigurationError, Unreadable
 from weightguard.limits import Limits
 from weightguard.stores import folder
-from weightguard.stores.found import Found, Listing, Network, Store
+from weightguard.stores.found import Found, Listing, Network, Store, shown
 from weightguard.values import Unread
 
 # scheme -> module with `open_store(uri, network) -> Store`, and what it needs beyond the core
@@ -36,7 +36,7 @@ def open_store(uri: str, network: Network) -> Store:
     """The store that a URI leads to. Raises `ConfigurationError` for a scheme that is not known, or not installed."""
     scheme = scheme_of(uri)
     if scheme not in STORES:
-        raise ConfigurationError(f"{uri[:200]}: no such kind of store; known are: {', '.join(STORES)}, and local paths")
+        raise ConfigurationError(f"{shown(uri)[:200]}: no such kind of store; known are: {', '.join(STORES)}, and local paths")
     found: Store = import_module(STORES[scheme]).open_store(uri, network)
     return found
 
@@ -52,6 +52,8 @@ def collect(targets: Sequence[str], limits: Limits, network: Network) -> Listing
     for uri in remote:
         for found in _listed(uri, network):
             known = files.get(found.shown)
+            if known is not None and known.store is not None and _differ(known, found, uri):
+                raise ConfigurationError(f"{found.shown[:200]}: two objects go by this name: scan them one by one")
             if known is None or (found.whole_folder and not known.whole_folder):
                 files[found.shown] = found
             if len(files) > limits.files:
@@ -59,10 +61,9 @@ def collect(targets: Sequence[str], limits: Limits, network: Network) -> Listing
     return replace(local, files=tuple(sorted(files.values(), key=lambda f: f.shown)), unread=tuple(unread))
 
 
-def shown(uri: str) -> str:
-    """A URI as reports print it: without what may be a secret in it."""
-    plain = re.split(r"[?#]", uri, maxsplit=1)[0]
-    return re.sub(r"^([a-z][a-z0-9+.-]*://)(?:(?<=http://)|(?<=https://)|(?=[^/@]*:))[^/]*@", r"\1", plain, flags=re.IGNORECASE)
+def _differ(a: Found, b: Found, uri: str) -> bool:
+    """Whether two objects of one shown address are not the same. uri: the target of the second, whose query is not shown."""
+    return (a.size, a.version, a.sha256) != (b.size, b.version, b.sha256) or "?" in uri
 
 
 def _listed(uri: str, network: Network) -> list[Found]:

@@ -16,14 +16,14 @@ from typing import Any
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from weightguard.errors import ConfigurationError, Reason, Unreadable
-from weightguard.stores.found import Found, Network
+from weightguard.stores.found import Found, Network, shown
 
 _AGAIN = frozenset({429, 500, 502, 503, 504})
 _REDIRECTS = 5
 _TRANSLATED = ipaddress.ip_network("64:ff9b::/96")  # to any address of version 4 (RFC 6052)
 _TAGS = ('"', "W/")  # how an entity tag begins
 _CHUNK = 1 << 16
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})")
 _PROBED = "config.json adapter_config.json model.safetensors.index.json pytorch_model.bin.index.json weightguard.toml".split()
 _INDEX_BYTES = 64 << 20
 
@@ -122,6 +122,8 @@ class Web:
                 raise Unreadable("unavailable", f"refused: redirected to another host, {parts.hostname}")
             sent = {"Accept-Encoding": "identity", "User-Agent": "weightguard", **headers}
             if same and self._authorize is not None and (token := self._authorize(parts.netloc, challenge)):
+                if not (token.isascii() and token.isprintable()):
+                    raise Unreadable("permission", "the credentials have a line break, or what else no header may hold")
                 sent["Authorization"] = token
             answer = self._once(url, sent, most, exact)
             if answer.status == 401 and same and self._authorize is not None and not challenge:
@@ -131,7 +133,7 @@ class Web:
             location = answer.headers.get("location")
             if answer.status not in (301, 302, 303, 307, 308) or not location:
                 return answer
-            url = urljoin(url, location)
+            url = _joined(url, location)
         raise Unreadable("unavailable", "refused: redirected too often")
 
     def _once(self, url: str, headers: Mapping[str, str], most: int, exact: bool) -> Answer:
@@ -161,6 +163,13 @@ class Web:
             raise Unreadable("unavailable", str(refused)) from refused
         except urllib3.exceptions.HTTPError as error:
             raise Unreadable("unavailable", f"{_host(url)} does not answer: {type(error).__name__}") from error
+
+
+def _joined(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        raise Unreadable("unavailable", "refused: redirected to what is no web address") from None
 
 
 class _Refused(Exception):
@@ -197,7 +206,7 @@ def open_store(uri: str, network: Network) -> Objects:
     """The object of a URL. Raises `ConfigurationError`."""
     parts = urlsplit(uri)
     if not parts.hostname or parts.fragment:
-        raise ConfigurationError(f"{uri.split('?')[0][:200]}: is no address of an object")
+        raise ConfigurationError(f"{shown(uri)[:200]}: is no address of an object")
     return Objects(uri, network)
 
 
@@ -226,12 +235,12 @@ class Objects:
 
         found = {file.name: file}
         for name in [name for name in _PROBED if name != file.name]:
-            other = self._ask(f"{file.folder}/{name}")
+            other = self._ask(f"{file.folder}/{name}", probed=True)
             if other is not None:
                 found[name] = other
         for name in [n for n in found if n.endswith(".index.json") and found[n].size <= _INDEX_BYTES]:
             for shard in named_in(self.read(found[name], 0, found[name].size)):
-                other = found.get(shard) or self._ask(f"{file.folder}/{quote(shard)}")
+                other = found.get(shard) or self._ask(f"{file.folder}/{quote(shard)}", probed=True)
                 if other is not None:
                     found[shard] = other
         return found
@@ -239,9 +248,10 @@ class Objects:
     def read(self, file: Found, offset: int, length: int) -> bytes:
         return self._web.range(file.real + self._query, offset, length, file.size, file.version)[0]
 
-    def _ask(self, url: str) -> Found | None:
+    def _ask(self, url: str, *, probed: bool = False) -> Found | None:
+        """An object, None where it is not there. probed: nobody named it, and a signature in the query is not of it."""
         answer = self._web.get(url + self._query, {"Range": "bytes=0-0"}, 1)
-        if answer.status == 404:
+        if answer.status == 404 or (probed and self._query and answer.status in (400, 401, 403)):
             return None
         version = version_of(answer.headers)
         if answer.status == 416 and answer.headers.get("content-range") == "bytes */0":

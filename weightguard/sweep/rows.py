@@ -140,7 +140,7 @@ def _rows(
     failed: dict[str, Unread] = {}
     for u in report.unread:
         failed.setdefault(object_of(u.path), u)
-    dangers = {object_of(f.path): f for f in report.findings if decide((), [f], policy) == "block"}
+    dangers = {object_of(f.path): f for f in report.findings if f.path and decide((), [f], policy) == "block"}
     found = []
     for o in objects:
         kind = "unknown" if o.uri in unknown else "sidecar" if is_sidecar(o.uri.rpartition("/")[2]) else "other"

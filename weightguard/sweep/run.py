@@ -14,8 +14,8 @@ from weightguard.errors import ConfigurationError, Unreadable
 from weightguard.limits import LIMITS
 from weightguard.policy import as_json
 from weightguard.rules.provenance import standing
-from weightguard.stores.found import Found
-from weightguard.stores.targets import IN_ORDER, open_store, scheme_of, shown
+from weightguard.stores.found import Found, shown
+from weightguard.stores.targets import IN_ORDER, open_store, scheme_of
 from weightguard.sweep.engines import ENGINES
 from weightguard.sweep.rows import REFUSED, Object, Terms
 from weightguard.sweep.state import State
@@ -53,9 +53,9 @@ def sweep(
     gc.set_threshold(50_000, 20, 100)  # rows make many small objects and few cycles
     state = State(folder)
     try:
-        _agree(state, terms, resume=resume)
-        state.set_terms(finished="no")
-        objects = state.listed(_listing(terms))
+        before = _agree(state, terms, resume=resume)
+        objects = state.listed(_listing(terms), declared_again=before.get("as_of") != terms.as_of.isoformat())
+        state.set_terms(as_of=terms.as_of.isoformat())
         if objects == 0:
             raise ConfigurationError(f"{shown(terms.root)}: nothing is there")
         _, total = state.left()
@@ -68,7 +68,11 @@ def sweep(
             if progress is not None:
                 progress(done, total, time.monotonic() - begun)
         table = os.path.join(folder, "results.parquet")
-        if changed or not os.path.exists(table):
+        if lost := state.lost():
+            raise ConfigurationError(
+                f"{state.path}: has no row of {lost}: it was changed by another program; give another folder"
+            )
+        if changed or before.get("finished") != "yes" or not os.path.exists(table):
             from weightguard.sweep.table import write
 
             write(state, table)
@@ -78,8 +82,8 @@ def sweep(
         state.close()
 
 
-def _agree(state: State, terms: Terms, *, resume: bool) -> None:
-    """What was decided by other terms, or of another store, doesn't count."""
+def _agree(state: State, terms: Terms, *, resume: bool) -> dict[str, str]:
+    """What was decided by other terms doesn't count; another store's state is refused. Returns the terms of the sweep before."""
     said = state.terms()
     policy = hashlib.sha256(json.dumps(as_json(terms.policy), sort_keys=True, default=str).encode()).hexdigest()
     now = {"root": shown(terms.root), "policy": policy, "version": VERSION, "dates": _dates(terms)}
@@ -88,8 +92,10 @@ def _agree(state: State, terms: Terms, *, resume: bool) -> None:
     if said.get("finished") == "no" and not resume:
         raise ConfigurationError(f"{state.path}: a sweep was not finished there: --resume goes on with it")
     if any(said.get(name) != value for name, value in now.items()):
-        state.forget()
-    state.set_terms(**now)
+        state.forget(**now, finished="no")
+        return {}
+    state.set_terms(finished="no")
+    return said
 
 
 def _dates(terms: Terms) -> str:
@@ -109,30 +115,43 @@ def _listing(terms: Terms) -> Iterator[Object]:
         return
     try:
         unsaid = f"listed at {time.time_ns()}"  # where nothing says that an object changed, it may have
-        found = (Object(f.shown, f.size, f.version or unsaid, f.sha256) for f in open_store(terms.root, terms.network).below())
+        found = (_remote(f, unsaid) for f in open_store(terms.root, terms.network).below())
         yield from found if scheme_of(terms.root) in IN_ORDER else sorted(found)
     except Unreadable as error:
         raise ConfigurationError(f"{shown(terms.root)}: {error.reason}: {error.detail}") from error
+
+
+def _remote(found: Found, unsaid: str) -> Object:
+    if not found.whole_folder:
+        raise ConfigurationError(f"{found.shown}: is one object, and what lies beside it says more about it: scan it instead")
+    if found.size >= 1 << 63:
+        return Object(found.shown, 0, f"{REFUSED}of an impossible size")
+    return _named(Object(found.shown, found.size, found.version or unsaid, found.sha256))
+
+
+def _named(item: Object) -> Object:
+    """An object, refused by an escaped name where its own is no UTF-8."""
+    try:
+        item.uri.encode()
+    except UnicodeEncodeError:
+        return Object(item.uri.encode(errors="backslashreplace").decode(), 0, f"{REFUSED}its name is not UTF-8")
+    return item
 
 
 def _local(root: str) -> Iterator[Object]:
     from weightguard.stores.folder import collect
 
     listing = collect([root], LIMITS)
-    refused = [Object(u.path, 0, f"{REFUSED}{u.detail}") for u in listing.unread]
+    refused = [_named(Object(u.path, 0, f"{REFUSED}{u.detail}")) for u in listing.unread]
     yield from sorted([*map(_object, listing.files), *refused])
 
 
 def _object(found: Found) -> Object:
     try:
-        found.shown.encode()
-    except UnicodeEncodeError:
-        return Object(found.shown.encode(errors="backslashreplace").decode(), 0, f"{REFUSED}its name is not UTF-8")
-    try:
         at = os.stat(found.real, follow_symlinks=False)
     except OSError:
-        return Object(found.shown, 0, "gone")
-    return Object(found.shown, at.st_size, f"{at.st_mtime_ns}-{at.st_ino}")
+        return _named(Object(found.shown, 0, "gone"))
+    return _named(Object(found.shown, at.st_size, f"{at.st_mtime_ns}-{at.st_ctime_ns}-{at.st_ino}"))
 
 
 def _summary(state: State, objects: int, read: int, seconds: float) -> Summary:

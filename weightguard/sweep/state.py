@@ -30,10 +30,16 @@ create index if not exists folders_by_unit on folders (unit);
 """
 _BETWEEN = "select uri, size, version, sha256 from seen where uri > ? and uri <= ?"
 _AGAIN = """insert or ignore into todo select distinct unit from rows
-  where unit in (select unit from folders) and (kind = 'unread' and reason in ('unavailable', 'permission', 'changed', 'missing')
+  where unit in (select unit from folders) and (kind = 'unread'
+  and reason in ('unavailable', 'permission', 'changed', 'missing', 'internal', 'unsupported')
   or decision = 'allow' and status not in ('', 'not_controlled'))"""  # what a store refused; what an approval lifts until it expires
 _NEXT = "select unit from todo where ?1 is null or unit > ?1 order by unit limit 1000"
 _INSERT = "insert or replace into rows values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_PIPELINES = "select uri from seen where uri = ? or uri like ?"
+_DECLARED = """insert or ignore into todo select distinct unit from folders join seen using (folder)
+  where uri like '%weightguard.toml' or uri like '%weightguard.toml.sig'"""
+_LOST = "select uri from seen where uri not in (select uri from rows) limit 1"
+_TABLES = ("rows", "todo", "seen", "folders", "terms")
 _PAGE = 5_000
 FILE = "sweep.sqlite"
 
@@ -65,22 +71,27 @@ class State:
         with self._writing():
             self._db.executemany("insert or replace into terms values (?, ?)", terms.items())
 
-    def forget(self) -> None:
-        """Everything that was decided: by other terms, or of another store."""
-        with self._writing():
-            self._db.executescript(
-                "delete from rows; delete from todo; delete from seen; delete from folders; delete from terms;"
-            )
+    def forget(self, **terms: str) -> None:
+        """Everything that was decided by other terms; these hold from now on."""
+        with self._writing(), self._transaction():
+            for table in _TABLES:
+                self._db.execute(f"delete from {table}")  # noqa: S608 names of ours
+            self._db.executemany("insert into terms values (?, ?)", terms.items())
 
     # ---- the listing
 
-    def listed(self, objects: Iterable[Object]) -> int:
-        """Take a whole listing, in the order of its URIs, and note the units that it changes; returns how many objects there are."""
+    def listed(self, objects: Iterable[Object], *, declared_again: bool) -> int:
+        """Take a whole listing, in the order of its URIs, and note the units that it changes; returns how many objects there are.
+
+        declared_again: what holds a declaration is decided again, which may end on a day.
+        """
         with self._writing(), self._transaction():
             new, gone, count = self._differences(objects)
             if new or gone:
                 self._note_changes(new, gone)
             self._db.execute(_AGAIN)
+            if declared_again:
+                self._db.execute(_DECLARED)
         return count
 
     def _differences(self, objects: Iterable[Object]) -> tuple[set[str], set[str], int]:
@@ -108,7 +119,7 @@ class State:
     def _note_changes(self, new: set[str], gone: set[str]) -> None:
         db = self._db
         before = dict(db.execute("select folder, unit from folders"))
-        pipelines = {u.rpartition("/")[0] for (u,) in db.execute("select uri from seen where uri like ?", (f"%/{PIPELINE}",))}
+        pipelines = {u.rpartition("/")[0] for (u,) in db.execute(_PIPELINES, (PIPELINE, f"%/{PIPELINE}"))}
         after = {folder: unit_of(folder, pipelines) for (folder,) in db.execute("select distinct folder from seen")}
         wanted = {after[folder] for folder in new} | {before[folder] for folder in gone if folder in before}
         for folder in before.keys() | after.keys():
@@ -154,8 +165,13 @@ class State:
         named = [(u,) for u in units]
         with self._writing(), self._transaction():
             self._db.executemany("delete from rows where unit = ?", named)
-            self._db.executemany(_INSERT, rows)
+            self._db.executemany(_INSERT, map(_storable, rows))
             self._db.executemany("delete from todo where unit = ?", named)
+
+    def lost(self) -> str:
+        """An object that was listed and has no row, or "": that never is, unless somebody wrote to the state."""
+        found = self._db.execute(_LOST).fetchone() if not self.left()[0] else None
+        return str(found[0]) if found else ""
 
     # ---- the table
 
@@ -191,6 +207,18 @@ class State:
         except sqlite3.Error as error:
             text = f"{self.path}: can't write the state ({error}); what is decided is kept: make room and run it again with --resume"
             raise ConfigurationError(text) from error
+
+
+def _storable(row: Row) -> tuple[object, ...]:
+    """A row as SQLite takes it: text that is Unicode, integers of 64 bits."""
+    return tuple(
+        value.encode("utf-8", "backslashreplace").decode()
+        if isinstance(value, str)
+        else min(value, (1 << 63) - 1)
+        if isinstance(value, int)
+        else value
+        for value in row
+    )
 
 
 def _pages(objects: Iterable[Object]) -> Iterator[list[Object]]:
