@@ -53,6 +53,15 @@ def test_it_verifies(attested: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().out.startswith("VERIFIED m/model.safetensors: 2 files")
 
 
+def test_what_lies_beside_it_counts(attested: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (attested / "m" / "start.pkl").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
+    assert main(["attest", "m", "-o", "s.json", *AS_OF]) == 1
+    assert json.loads((attested / "s.json").read_text())["predicate"]["decision"] == "block"
+    assert verified() == 1
+    said = capsys.readouterr().out
+    assert "VERIFIED" not in said and "dangerous to load" in said
+
+
 def flip(folder: Path) -> None:
     content = bytearray((folder / "model.safetensors").read_bytes())
     content[-1] ^= 1

@@ -274,6 +274,14 @@ def test_pointers_that_only_git_lfs_would_know(pushing: Repository, before: str)
     assert "Git LFS pointer" in push(pushing)[1]
 
 
+def test_a_tree_that_only_a_tag_names_is_judged_whole(pushing: Repository) -> None:
+    for number, tensors in enumerate(shards_of(tiny(), 3), 1):
+        pushing.stage(f"m/model-{number:05}-of-00003.safetensors", content_of(tensors))
+    pushing.git("tag", "v1", pushing.git("write-tree"))
+    passed, said = push(pushing, "origin", "v1")
+    assert passed, said
+
+
 def test_a_later_commit_makes_no_part_whole(pushing: Repository) -> None:
     pushing.stage("a.safetensors", small())
     pushing.stage("model.safetensors.index.json", json.dumps({"weight_map": {"x": "a.safetensors", "y": "b.safetensors"}}))

@@ -130,7 +130,13 @@ def _pushed(repository: Repository, objects: Objects, given: list[str]) -> Itera
     if tips and address:  # what it says now: a tracking branch may be of another time, or of another place
         without += repository.at_remote(address)
     added = repository.added(tips, without)
-    yield from states(objects, added, [(c[:12], objects.tree_of(c)) for c in added.commits])
+    tagged = [
+        tree
+        for tip in tips
+        if repository.resolve(f"{tip}^{{commit}}") is None and (tree := repository.resolve(f"{tip}^{{tree}}"))
+    ]
+    roots = [*((c[:12], objects.tree_of(c)) for c in added.commits), *((tree[:12], tree) for tree in tagged)]
+    yield from states(objects, added, roots)
 
 
 def _from_lines(repository: Repository, lines: list[bytes]) -> tuple[list[str], list[str]]:
