@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, unquote, urljoin, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from weightguard.errors import ConfigurationError, Reason, Unreadable
 from weightguard.stores.found import Found, Network, shown
@@ -55,9 +56,10 @@ class Web:
         timeout = urllib3.Timeout(connect=min(5.0, network.seconds), read=network.seconds)
         options: dict[str, Any] = {"timeout": timeout, "retries": False, "maxsize": 64, "block": False}
         proxy = _proxy() if network.private else None
-        self._pool: Any = urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
+        self._direct: Any = urllib3.PoolManager(**options)
+        self._proxied: Any = urllib3.ProxyManager(proxy, **options) if proxy else None
         if not network.private:
-            self._pool.pool_classes_by_scheme = _public_only()
+            self._direct.pool_classes_by_scheme = _public_only()
 
     def get(self, url: str, headers: Mapping[str, str], most: int, *, exact: bool = False) -> Answer:
         """GET, over redirects. `most`: bytes of body that are read; more are an error, unless not `exact`: then they are left.
@@ -136,12 +138,16 @@ class Web:
             url = _joined(url, location)
         raise Unreadable("unavailable", "refused: redirected too often")
 
+    def _pool(self, url: str) -> Any:
+        """Through the proxy, unless the environment ($NO_PROXY) says not for this host."""
+        return self._direct if self._proxied is None or proxy_bypass(urlsplit(url).netloc) else self._proxied
+
     def _once(self, url: str, headers: Mapping[str, str], most: int, exact: bool) -> Answer:
         import urllib3
 
         deadline = time.monotonic() + self._network.seconds
         try:
-            answer = self._pool.request("GET", url, headers=dict(headers), redirect=False, preload_content=False)
+            answer = self._pool(url).request("GET", url, headers=dict(headers), redirect=False, preload_content=False)
             try:
                 body = bytearray()
                 redirected = 300 <= answer.status < 400
@@ -272,8 +278,6 @@ def _host(url: str) -> str:
 
 
 def _proxy() -> str | None:
-    from urllib.request import getproxies
-
     found = getproxies()
     return found.get("https") or found.get("http") if found else None
 
