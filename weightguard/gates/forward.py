@@ -63,8 +63,11 @@ class Upstream:
 
     async def ask(self, method: str, address: str, content: bytes, headers: dict[str, str]) -> httpx.Response | None:
         """A request of the gate's own, by an address or a path of the service behind; None where it does not answer."""
+        url = urljoin(f"{self.base}/", address)
+        if urlsplit(url).netloc != urlsplit(self.base).netloc:  # credentials are for the service behind
+            headers = {k: v for k, v in headers.items() if k.lower() != "authorization"}
         try:
-            return await self._client.request(method, urljoin(f"{self.base}/", address), content=content, headers=headers)
+            return await self._client.request(method, url, content=content, headers=headers)
         except (httpx.HTTPError, httpx.InvalidURL):
             return None
 
