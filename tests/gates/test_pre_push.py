@@ -236,7 +236,7 @@ def packed(kind: str, name: str, content: bytes) -> bytes:
         with zipfile.ZipFile(held, "w") as archive:
             archive.writestr(name, content)
     else:
-        with tarfile.open(fileobj=held, mode=f"w:{kind.partition('.')[2]}") as tar:
+        with tarfile.open(fileobj=held, mode="w:gz" if kind == "tar.gz" else "w:") as tar:
             member = tarfile.TarInfo(name)
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
