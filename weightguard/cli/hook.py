@@ -132,7 +132,7 @@ def _pushed(repository: Repository, objects: Objects, given: list[str]) -> Itera
     added = repository.added(tips, without)
     tagged = [
         tree
-        for tip in tips
+        for tip in set(tips).difference(added.commits)
         if repository.resolve(f"{tip}^{{commit}}") is None and (tree := repository.resolve(f"{tip}^{{tree}}"))
     ]
     roots = [*((c[:12], objects.tree_of(c)) for c in added.commits), *((tree[:12], tree) for tree in tagged)]

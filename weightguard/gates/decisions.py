@@ -189,13 +189,11 @@ class Decisions:
         self.held += 1
         started = time.monotonic()
         today = datetime.date.today()
-        decided = False
         try:
             async with asyncio.timeout(self.settings.seconds):
                 report, mark = await asyncio.get_running_loop().run_in_executor(self.pool, _without_os_errors, work)
             entry = _entry(name, report, self.policy) | {"mark": mark}
             head = await asyncio.to_thread(self.log.append, entry)
-            decided = True
         except TimeoutError:
             self.counts["none", "time"] += 1
             return error(503, "not decided in time: nothing is allowed", {"Retry-After": "5"})
@@ -212,12 +210,11 @@ class Decisions:
             self.counts["none", "fault"] += 1
             return error(500, f"a fault of weightguard: nothing is allowed ({type(fault).__name__})")
         finally:
-            if place is not None and not decided:
+            if place is not None:
                 self._forget(place)
             self.held -= 1
             self.spent += time.monotonic() - started
         if place is not None:
-            self._forget(place)
             self.known[place] = Known(str(entry["id"]), str(entry["decision"]), mark, today)
             _keep(self.known)
             await asyncio.to_thread(self._remember, place, report, entry["id"], today)

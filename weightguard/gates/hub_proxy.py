@@ -70,27 +70,22 @@ class HubGate:
             return await self._lfs(request, lfs["repo"])
         if request.method in ("POST", "PUT", "DELETE") and _PLAIN.fullmatch(path) is not None:
             body = await read_body(request, _MOST_PLAIN)
-            return await self._upstream.send(request, body) if _is_plain(body) else _refused("a request with files in it")
+            return await self._upstream.send(request, body) if _sends_no_files(body) else _refused("a request with files in it")
         return _refused("this way to change the Hub is not gated, so it is closed: use hf upload")
 
     async def _upload(self, request: HttpRequest, repo: str, step: str) -> Response:
         body = await read_body(request, _MOST)
         if body is None:
             return _refused("a request longer than any")
+        asked = self._preupload if step == "preupload" else self._commit
         try:
-            refused = await asyncio.to_thread(self._of_preupload if step == "preupload" else self._of_commit, repo, body)
+            refused = await asyncio.to_thread(lambda: list(asked(repo, body)))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return _refused("a request that can't be read")
         return _refused(refused[0]) if refused else await self._upstream.send(request, body)
 
-    def _of_preupload(self, repo: str, body: bytes) -> list[str]:
-        return list(self._preupload(repo, json.loads(body)))
-
-    def _of_commit(self, repo: str, body: bytes) -> list[str]:
-        return list(self._commit(repo, body))
-
-    def _preupload(self, repo: str, content: Mapping[str, Any]) -> Iterator[str]:
-        for file in content["files"]:
+    def _preupload(self, repo: str, body: bytes) -> Iterator[str]:
+        for file in json.loads(body)["files"]:
             path, size, sample = str(file["path"]), _size(file), base64.b64decode(file.get("sample") or "", validate=True)
             refusal = self._refusal(path, size, sample)
             if refusal:
@@ -169,7 +164,7 @@ def _is_text(path: str, size: int, begins: bytes) -> bool:
     return plain and size <= LIMITS.text_bytes and not path.lower().endswith(WEIGHT_NAMES)
 
 
-def _is_plain(body: bytes | None) -> bool:
+def _sends_no_files(body: bytes | None) -> bool:
     """Whether a request has no files in it, as the creation of a repository may."""
     try:
         content = json.loads(body) if body else {}

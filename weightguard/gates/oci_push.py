@@ -26,18 +26,23 @@ from weightguard.pipeline import Request, judged
 from weightguard.reading import read_all
 from weightguard.report import Report
 from weightguard.stores.found import ANYWHERE, Listing
-from weightguard.stores.oci import OF_MANIFESTS, Artifact, manifest_of
+from weightguard.stores.oci import (
+    ACCEPT,
+    DIGEST,
+    INDEX,
+    INDEXES,
+    KINDS,
+    MANIFEST,
+    MANIFEST_BYTES,
+    MANIFESTS_OF_INDEX,
+    OF_MANIFESTS,
+    Artifact,
+    manifest_of,
+)
 
 REPORT = "application/vnd.weightguard.report.v1+json"
-_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-_INDEX = "application/vnd.oci.image.index.v1+json"
-_INDEXES = frozenset({_INDEX, "application/vnd.docker.distribution.manifest.list.v2+json"})
 _NOTHING = "application/vnd.oci.empty.v1+json"
-_KINDS = _INDEXES | {_MANIFEST, "application/vnd.docker.distribution.manifest.v2+json"}
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_MOST_ENTRIES = 64
 _PATH = re.compile(r"/v2/(?P<name>[a-z0-9][a-z0-9._/-]*)/manifests/(?P<reference>[\w:.-]+)")
-_MOST = 8 << 20  # bytes of a manifest
 
 
 class PushGate:
@@ -67,7 +72,7 @@ class PushGate:
         return await self._upstream.send(request)
 
     async def _push(self, request: HttpRequest, name: str, reference: str) -> Response:
-        body = await read_body(request, _MOST)
+        body = await read_body(request, MANIFEST_BYTES)
         if body is None:
             return _denied(413, "weightguard: a manifest of more than 8 MiB")
         try:
@@ -80,8 +85,8 @@ class PushGate:
         kinds = {request.headers.get("content-type", "").partition(";")[0].strip(), manifest.get("mediaType")} - {None, ""}
         if len(kinds) > 1:
             return _denied(400, "weightguard: a manifest of another media type than it is sent as")
-        if "manifests" in manifest or not kinds.isdisjoint(_INDEXES):
-            if not kinds <= _INDEXES or not manifest.keys().isdisjoint(OF_MANIFESTS):
+        if "manifests" in manifest or not kinds.isdisjoint(INDEXES):
+            if not kinds <= INDEXES or not manifest.keys().isdisjoint(OF_MANIFESTS):
                 return _denied(400, "weightguard: a manifest that is an index too")
             if wrong := await self._wrong_entry(name, manifest.get("manifests"), request):
                 return _denied(400, f"weightguard: {wrong}")
@@ -97,21 +102,21 @@ class PushGate:
             return _denied(403, f"{entry['why']} (decision {entry['id']})")
         sent = await self._upstream.send(request, body)
         if sent.status_code == 201 and holds_weights:
-            subject = {"mediaType": manifest.get("mediaType", _MANIFEST), "digest": _digest(body), "size": len(body)}
+            subject = {"mediaType": manifest.get("mediaType", MANIFEST), "digest": _digest(body), "size": len(body)}
             await self._attach(name, subject, json.dumps(report.to_dict()).encode(), request)
         return sent
 
     async def _wrong_entry(self, name: str, entries: object, request: HttpRequest) -> str:
         """Why an index names something else than manifests that are in the registry, or ""."""
-        if not isinstance(entries, list) or len(entries) > _MOST_ENTRIES:
-            return f"an index of no manifests, or of more than {_MOST_ENTRIES}"
+        if not isinstance(entries, list) or len(entries) > MANIFESTS_OF_INDEX:
+            return f"an index of no manifests, or of more than {MANIFESTS_OF_INDEX}"
         for entry in entries:
             digest, kind = (entry.get("digest"), entry.get("mediaType")) if isinstance(entry, dict) else (None, None)
-            if kind not in _KINDS or not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
+            if kind not in KINDS or not isinstance(digest, str) or not DIGEST.fullmatch(digest):
                 return "an index with an entry that is no manifest"
             if entry.get("artifactType") == REPORT:
                 return "reports are attached by the gate itself"
-            headers = {**_authorization(request), "Accept": ", ".join(sorted(_KINDS))}
+            headers = {**_authorization(request), **ACCEPT}
             found = await self._upstream.ask("HEAD", f"/v2/{name}/manifests/{digest}", b"", headers)
             if found is None or found.status_code != 200:
                 return f"an index whose entry {digest} was not pushed before it"
@@ -140,7 +145,7 @@ class PushGate:
             await ask("PUT", at, content, {**headers, "Content-Type": "application/octet-stream"})
         artifact = {
             "schemaVersion": 2,
-            "mediaType": _MANIFEST,
+            "mediaType": MANIFEST,
             "artifactType": REPORT,
             "config": {"mediaType": _NOTHING, "digest": _digest(b"{}"), "size": 2},
             "layers": [{"mediaType": REPORT, "digest": _digest(report), "size": len(report)}],
@@ -148,15 +153,15 @@ class PushGate:
         }
         body = json.dumps(artifact).encode()
         address = f"/v2/{name}/manifests"
-        put = await ask("PUT", f"{address}/{_digest(body)}", body, {**headers, "Content-Type": _MANIFEST})
+        put = await ask("PUT", f"{address}/{_digest(body)}", body, {**headers, "Content-Type": MANIFEST})
         if put is None or put.status_code != 201 or "oci-subject" in put.headers:
             return
         tag = subject["digest"].replace(":", "-")
-        known = await ask("GET", f"{address}/{tag}", b"", {**headers, "Accept": _INDEX})
-        entry = {"mediaType": _MANIFEST, "digest": _digest(body), "size": len(body), "artifactType": REPORT}
+        known = await ask("GET", f"{address}/{tag}", b"", {**headers, "Accept": INDEX})
+        entry = {"mediaType": MANIFEST, "digest": _digest(body), "size": len(body), "artifactType": REPORT}
         entries = [e for e in _entries(known.content if known is not None and known.status_code == 200 else b"") if e != entry]
-        index = json.dumps({"schemaVersion": 2, "mediaType": _INDEX, "manifests": [*entries, entry]}).encode()
-        await ask("PUT", f"{address}/{tag}", index, {**headers, "Content-Type": _INDEX})
+        index = json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": [*entries, entry]}).encode()
+        await ask("PUT", f"{address}/{tag}", index, {**headers, "Content-Type": INDEX})
 
 
 def _entries(index: bytes) -> list[Any]:

@@ -97,6 +97,12 @@ def shown(uri: str) -> str:
     return re.sub(r"^([a-z][a-z0-9+.-]*://)(?:(?<=http://)|(?<=https://)|(?=[^/@]*:))[^/]*@", r"\1", plain, flags=re.IGNORECASE)
 
 
+def without_secrets(text: str) -> str:
+    """The first line of what another program says, without credentials or queries of the addresses in it."""
+    first = (text.strip().splitlines() or [""])[0]
+    return re.sub(r"\?[^\s\"')]*", "?...", re.sub(r"//[^/@\s]*@", "//", first))[:300]
+
+
 def joined(folder: str, path: str) -> str | None:
     """The path that a relative one leads to from a folder, both with "/"; None where it leads out of it."""
     inside = posixpath.normpath(path)

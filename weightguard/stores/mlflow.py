@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from weightguard.errors import ConfigurationError, Unreadable
 from weightguard.limits import LIMITS
-from weightguard.stores.found import Found, Network, Store, shown
+from weightguard.stores.found import Found, Network, Store, shown, without_secrets
 from weightguard.stores.web import Web, basic
 
 _MODEL = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>[^/@]+)|@(?P<alias>[^/]+))(?:/(?P<path>.*))?")
@@ -67,7 +67,7 @@ def _resolved(uri: str) -> str:
         root = client.get_model_version_download_uri(found["name"], str(version))
         return f"{root}/{found['path']}".rstrip("/") if found["path"] else str(root)
     except MlflowException as error:
-        raise ConfigurationError(f"{shown(uri)[:200]}: mlflow: {_clean(error)}") from error
+        raise ConfigurationError(f"{shown(uri)[:200]}: mlflow: {without_secrets(str(error))}") from error
     except ConfigurationError:
         raise
     except Exception as error:
@@ -151,12 +151,6 @@ class Artifacts:
             pair = f"{os.environ['MLFLOW_TRACKING_USERNAME']}:{os.environ.get('MLFLOW_TRACKING_PASSWORD', '')}"
             return basic(pair)
         return None
-
-
-def _clean(error: Exception) -> str:
-    """The first line of what mlflow says, without credentials or queries of the addresses in it."""
-    first = (str(error).splitlines() or [type(error).__name__])[0]
-    return re.sub(r"\?[^\s\"')]*", "?...", re.sub(r"//[^/@\s]*@", "//", first))[:300]
 
 
 def _tracking() -> str:

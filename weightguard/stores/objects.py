@@ -20,7 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from weightguard.errors import ConfigurationError, Reason, Unreadable
-from weightguard.stores.found import Found, Network, shown
+from weightguard.stores.found import Found, Network, shown, without_secrets
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,221}")
 _ACCOUNT = re.compile(r"[a-z0-9]{3,24}\.(?:dfs|blob)\.(?:core\.windows\.net|fabric\.microsoft\.com)")
@@ -245,5 +245,4 @@ def _clean(error: Exception) -> str:
     code = re.search(r"<Code>(\w+)</Code>", text)
     if status:
         return f"the store answered {status[1].strip()}" + (f" ({code[1]})" if code else "")
-    first = (text.strip().splitlines() or [type(error).__name__])[0]
-    return re.sub(r"\?[^\s\"')]*", "?...", re.sub(r"//[^/@\s]*@", "//", first))[:300]
+    return without_secrets(text) or type(error).__name__

@@ -24,16 +24,17 @@ from weightguard.stores.found import Found, Network, shown
 from weightguard.stores.web import Answer, Web, basic, check
 
 _URI = re.compile(r"oci://([^/@]+)/([a-z0-9][a-z0-9._/-]*?)(?::([\w][\w.-]{0,127}))?(?:@(sha256:[0-9a-f]{64}))?/?")
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _EMPTY = "sha256:" + hashlib.sha256(b"").hexdigest()
-_MANIFESTS = (
-    "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, "
-    "application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json"
-)
-_MANIFEST_BYTES = 8 << 20
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+INDEX = "application/vnd.oci.image.index.v1+json"
+INDEXES = frozenset({INDEX, "application/vnd.docker.distribution.manifest.list.v2+json"})
+KINDS = INDEXES | {MANIFEST, "application/vnd.docker.distribution.manifest.v2+json"}
+ACCEPT = {"Accept": ", ".join(sorted(KINDS))}
+MANIFEST_BYTES = 8 << 20
 OF_MANIFESTS = ("config", "layers", "blobs", "fsLayers")
 """Keys that an index has none of."""
-_LAYERS, _MANIFESTS_OF_INDEX = 20_000, 64
+_LAYERS, MANIFESTS_OF_INDEX = 20_000, 64
 _KEYS = "schemaVersion mediaType artifactType config layers manifests blobs fsLayers subject digest size annotations urls data"
 _FOLDED = {key.casefold(): key for key in _KEYS.split()}
 _NAMES = (
@@ -67,7 +68,7 @@ class Artifact:
         self._registry = Registry(host, network, plain=plain)
         self._name = name
         self._reference = reference
-        mark = "@" if _DIGEST.fullmatch(reference) else ":"
+        mark = "@" if DIGEST.fullmatch(reference) else ":"
         self._root = f"oci://{host}/{name}{mark}{reference}"
 
     def below(self) -> Iterator[Found]:
@@ -78,11 +79,11 @@ class Artifact:
             return
         if not content.keys().isdisjoint(OF_MANIFESTS):
             raise Unreadable("malformed", "a manifest that is an index too")
-        if not isinstance(of_index, list) or len(of_index) > _MANIFESTS_OF_INDEX:
-            raise Unreadable("limit", f"an index of more than {_MANIFESTS_OF_INDEX} manifests")
+        if not isinstance(of_index, list) or len(of_index) > MANIFESTS_OF_INDEX:
+            raise Unreadable("limit", f"an index of more than {MANIFESTS_OF_INDEX} manifests")
         for entry in of_index:
             digest = entry.get("digest") if isinstance(entry, dict) else None
-            if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
+            if not isinstance(digest, str) or not DIGEST.fullmatch(digest):
                 raise Unreadable("malformed", "an index with an entry that has no digest")
             yield from self._layers(self._registry.manifest(self._name, digest), f"{self._root}/{digest[7:19]}")
 
@@ -111,7 +112,7 @@ class Artifact:
             digest, size = (layer.get("digest"), layer.get("size")) if isinstance(layer, dict) else (None, None)
             if (
                 not isinstance(digest, str)
-                or not _DIGEST.fullmatch(digest)
+                or not DIGEST.fullmatch(digest)
                 or isinstance(size, bool)
                 or not isinstance(size, int)
             ):
@@ -177,10 +178,10 @@ class Registry:
     def manifest(self, name: str, reference: str) -> dict[str, Any]:
         """A manifest or index. Raises `Unreadable`."""
         url = f"{self._base}/{name}/manifests/{quote(reference, safe=':')}"
-        answer = self._web.get(url, {"Accept": _MANIFESTS}, _MANIFEST_BYTES, exact=True)
+        answer = self._web.get(url, ACCEPT, MANIFEST_BYTES, exact=True)
         check(answer)
         content = manifest_of(answer.body)
-        if _DIGEST.fullmatch(reference) and "sha256:" + hashlib.sha256(answer.body).hexdigest() != reference:
+        if DIGEST.fullmatch(reference) and "sha256:" + hashlib.sha256(answer.body).hexdigest() != reference:
             raise Unreadable("inconsistent", "the registry sent a manifest of another digest")
         return content
 
